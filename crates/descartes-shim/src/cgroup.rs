@@ -1,0 +1,175 @@
+//! A cgroup v2 leaf per agent, where one can be made: it kills and freezes a whole tree in one
+//! write that no fork can outrun (`cgroup.kill` since Linux 5.14, `cgroup.freeze` since 5.2).
+//!
+//! [`Base::detect`] finds out by trying. The shim stays outside the leaf, so that freezing and
+//! killing the agent leaves the shim alive.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The folder in which agents' leaves are made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Base {
+    path: PathBuf,
+}
+
+impl Base {
+    /// Looks for a cgroup v2 hierarchy in which this process may make leaves that can be frozen
+    /// and killed, below the cgroup that it is in. It tries with a leaf of its own.
+    ///
+    /// # Errors
+    /// Why there is none, in words for the log.
+    pub fn detect() -> Result<Self, String> {
+        let mount = mount_point().ok_or("no cgroup v2 hierarchy is mounted")?;
+        let own = own_cgroup().ok_or("this process is in no cgroup v2")?;
+        let path = mount.join(own.trim_start_matches('/')).join("descartes");
+        fs::create_dir_all(&path)
+            .map_err(|error| format!("cannot create {}: {error}", path.display()))?;
+        let probe = path.join(format!("probe-{}", std::process::id()));
+        fs::create_dir_all(&probe)
+            .map_err(|error| format!("cannot create {}: {error}", probe.display()))?;
+        let usable = ["cgroup.kill", "cgroup.freeze", "cgroup.procs"]
+            .iter()
+            .find_map(|file| {
+                let opened = fs::OpenOptions::new().write(true).open(probe.join(file));
+                opened
+                    .err()
+                    .map(|error| format!("cannot write {file}: {error}"))
+            });
+        let removed = fs::remove_dir(&probe);
+        if let Some(fault) = usable {
+            return Err(fault);
+        }
+        removed.map_err(|error| format!("cannot remove {}: {error}", probe.display()))?;
+        Ok(Self { path })
+    }
+
+    /// Where the leaf of this agent is made.
+    #[must_use]
+    pub fn leaf(&self, agent_id: &str) -> PathBuf {
+        self.path.join(agent_id)
+    }
+
+    /// Where the leaves are.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether leaves can limit `controller` (`memory`, `cpu`, `pids`): it enables it for them.
+    #[must_use]
+    pub fn enable_controller(&self, controller: &str) -> bool {
+        let has = |file: &Path| {
+            fs::read_to_string(file)
+                .is_ok_and(|list| list.split_ascii_whitespace().any(|name| name == controller))
+        };
+        let control = self.path.join("cgroup.subtree_control");
+        has(&control)
+            || (has(&self.path.join("cgroup.controllers"))
+                && fs::write(&control, format!("+{controller}")).is_ok())
+    }
+}
+
+/// Where cgroup v2 is mounted (`proc_pid_mountinfo(5)`).
+fn mount_point() -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    mounts.lines().find_map(|line| {
+        let (left, right) = line.split_once(" - ")?;
+        right
+            .starts_with("cgroup2 ")
+            .then(|| left.split(' ').nth(4).map(PathBuf::from))
+            .flatten()
+    })
+}
+
+fn own_cgroup() -> Option<String> {
+    let cgroups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    cgroups
+        .lines()
+        .find_map(|line| line.strip_prefix("0::"))
+        .map(str::to_owned)
+}
+
+/// Makes the leaf and applies `limits` (file name, value) to it.
+///
+/// # Errors
+/// Whatever the kernel says; no leaf is left behind then.
+pub fn create<'a>(
+    leaf: &Path,
+    limits: impl IntoIterator<Item = (&'a String, &'a String)>,
+) -> io::Result<()> {
+    fs::create_dir(leaf)?;
+    for (file, value) in limits {
+        if let Err(error) = fs::write(leaf.join(file), value) {
+            let _ = fs::remove_dir(leaf);
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// Kills every process in the leaf. A leaf that does not exist has none.
+///
+/// # Errors
+/// Whatever writing `cgroup.kill` says.
+pub fn kill(leaf: &Path) -> io::Result<()> {
+    missing_is_fine(fs::write(leaf.join("cgroup.kill"), "1"))
+}
+
+/// Begins to freeze or to thaw every process in the leaf.
+///
+/// # Errors
+/// Whatever writing `cgroup.freeze` says.
+pub fn set_frozen(leaf: &Path, frozen: bool) -> io::Result<()> {
+    fs::write(leaf.join("cgroup.freeze"), if frozen { "1" } else { "0" })
+}
+
+/// Whether all of the leaf stands still.
+#[must_use]
+pub fn is_frozen(leaf: &Path) -> bool {
+    event(leaf, "frozen 1")
+}
+
+/// Whether any process is in the leaf.
+#[must_use]
+pub fn is_populated(leaf: &Path) -> bool {
+    event(leaf, "populated 1")
+}
+
+fn event(leaf: &Path, wanted: &str) -> bool {
+    fs::read_to_string(leaf.join("cgroup.events"))
+        .is_ok_and(|events| events.lines().any(|line| line == wanted))
+}
+
+/// Whether the kernel killed a process of the leaf for its memory limit.
+#[must_use]
+pub fn was_out_of_memory(leaf: &Path) -> bool {
+    fs::read_to_string(leaf.join("memory.events")).is_ok_and(|events| {
+        events
+            .lines()
+            .filter_map(|line| line.strip_prefix("oom_kill "))
+            .any(|count| count != "0")
+    })
+}
+
+/// Removes the leaf. One that does not exist is removed already.
+///
+/// # Errors
+/// Whatever `rmdir(2)` says: `EBUSY` while a process is in it.
+pub fn remove(leaf: &Path) -> io::Result<()> {
+    // An agent may have made leaves below its own.
+    for entry in fs::read_dir(leaf).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove(&entry.path())?;
+        }
+    }
+    missing_is_fine(fs::remove_dir(leaf))
+}
+
+fn missing_is_fine(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}

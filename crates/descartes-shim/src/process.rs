@@ -1,0 +1,274 @@
+//! Starts the agent, and signals, freezes and kills everything that comes of it.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, PidfdFlags, Resource, Signal};
+
+use crate::cgroup;
+use crate::record::{Spec, Stdin};
+use crate::tree::{self, Process};
+
+/// Passes over the tree in one go, for processes that fork while they are being signalled.
+const PASSES: usize = 64;
+
+/// A started agent: its first process and the ends of its pipes.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) leader: Process,
+    pub(crate) pidfd: OwnedFd,
+    pub(crate) stdin: Option<OwnedFd>,
+    pub(crate) stdout: OwnedFd,
+    pub(crate) stderr: OwnedFd,
+}
+
+/// A failure to start, as what was being done and why it failed.
+#[derive(Debug)]
+pub(crate) struct StartError {
+    pub(crate) action: String,
+    pub(crate) source: io::Error,
+}
+
+/// Names what was being done when an error came up.
+pub(crate) trait While<T> {
+    fn during(self, action: impl FnOnce() -> String) -> Result<T, StartError>;
+}
+
+impl<T, E: Into<io::Error>> While<T> for Result<T, E> {
+    fn during(self, action: impl FnOnce() -> String) -> Result<T, StartError> {
+        self.map_err(|source| StartError {
+            action: action(),
+            source: source.into(),
+        })
+    }
+}
+
+/// Starts the agent in a session and, where `leaf` is given, in a cgroup of its own.
+pub(crate) fn start(spec: &Spec, leaf: Option<&PathBuf>) -> Result<Started, StartError> {
+    // Looked at before the fork, as `exec` would blame the program for a missing folder.
+    std::fs::read_dir(&spec.working_dir)
+        .during(|| format!("enter the working directory {}", spec.working_dir.display()))?;
+    let procs = leaf
+        .map(|leaf| {
+            std::fs::OpenOptions::new()
+                .write(true)
+                .open(leaf.join("cgroup.procs"))
+        })
+        .transpose()
+        .during(|| "open the agent's cgroup".to_owned())?;
+    let mut child = command(spec, procs)
+        .spawn()
+        .during(|| format!("execute {}", spec.program.display()))?;
+    adopt(&mut child).during(|| format!("take hold of the new process {}", child.id()))
+}
+
+fn command(spec: &Spec, procs: Option<File>) -> Command {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place where agents are started"
+    )]
+    let mut command = Command::new(&spec.program);
+    command
+        .args(&spec.args)
+        .env_clear()
+        .envs(&spec.env)
+        .current_dir(&spec.working_dir)
+        .stdin(match spec.stdin {
+            Stdin::Null => Stdio::null(),
+            Stdin::Pipe { .. } => Stdio::piped(),
+        })
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let descriptors = spec.descriptors_soft;
+    let prepare = move || {
+        rustix::process::setsid()?;
+        if let Some(mut procs) = procs.as_ref() {
+            procs.write_all(b"0")?;
+        }
+        reset_signals();
+        if let Some(soft) = descriptors {
+            let mut limit = rustix::process::getrlimit(Resource::Nofile);
+            limit.current = Some(limit.maximum.map_or(soft, |hard| soft.min(hard)));
+            rustix::process::setrlimit(Resource::Nofile, limit)?;
+        }
+        Ok(())
+    };
+    // SAFETY: the process is single-threaded, so nothing is held by a thread that does not exist
+    // after the fork; the closure makes system calls only and does not allocate.
+    #[expect(
+        unsafe_code,
+        reason = "what a child does before `exec` has no safe form"
+    )]
+    unsafe {
+        command.pre_exec(prepare);
+    }
+    command
+}
+
+/// Gives every signal its default action and unblocks it: ignored and blocked ones would be
+/// inherited by the agent from whatever started the server.
+fn reset_signals() {
+    for number in 1..=64 {
+        // SAFETY: SIG_DFL runs no code of ours, and a number that takes no handler is refused.
+        #[expect(unsafe_code, reason = "rustix leaves signal handlers to the C library")]
+        unsafe {
+            libc::signal(number, libc::SIG_DFL);
+        }
+    }
+    // SAFETY: both calls get a valid, initialised set.
+    #[expect(unsafe_code, reason = "rustix leaves the signal mask to the C library")]
+    unsafe {
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+    }
+}
+
+fn adopt(child: &mut Child) -> io::Result<Started> {
+    let number = child.id().cast_signed();
+    let pid = Pid::from_raw(number).ok_or(io::ErrorKind::InvalidData)?;
+    // The process cannot have been reaped yet, so the pid is still its own.
+    let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
+    let leader = Process::read(number).ok_or(io::ErrorKind::NotFound)?;
+    let stdout = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
+    let stderr = child.stderr.take().ok_or(io::ErrorKind::BrokenPipe)?;
+    let started = Started {
+        leader,
+        pidfd,
+        stdin: child.stdin.take().map(OwnedFd::from),
+        stdout: stdout.into(),
+        stderr: stderr.into(),
+    };
+    for pipe in [
+        Some(&started.stdout),
+        Some(&started.stderr),
+        started.stdin.as_ref(),
+    ] {
+        if let Some(pipe) = pipe {
+            rustix::io::ioctl_fionbio(pipe.as_fd(), true)?;
+        }
+    }
+    Ok(started)
+}
+
+/// Everything below the shim: it can be signalled, frozen and killed.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    shim: i32,
+    leaf: Option<PathBuf>,
+    /// Processes that were told to stand still, in a pause without a cgroup.
+    told_to_stop: HashSet<Process>,
+}
+
+impl Tree {
+    pub(crate) fn new(leaf: Option<PathBuf>) -> Self {
+        Self {
+            shim: std::process::id().cast_signed(),
+            leaf,
+            told_to_stop: HashSet::new(),
+        }
+    }
+
+    /// The cgroup leaf in use.
+    pub(crate) fn leaf(&self) -> Option<&PathBuf> {
+        self.leaf.as_ref()
+    }
+
+    /// Sends the signal once to every process of the tree, those forked meanwhile included.
+    ///
+    /// # Errors
+    /// The first refusal, if no process could be signalled at all.
+    pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
+        let mut signalled = HashSet::new();
+        let mut refusal = None;
+        for _ in 0..PASSES {
+            let fresh: Vec<Process> = tree::descendants(self.shim)
+                .into_iter()
+                .filter(|process| !signalled.contains(&(process.pid, process.start_time)))
+                .collect();
+            if fresh.is_empty() {
+                break;
+            }
+            for process in fresh {
+                signalled.insert((process.pid, process.start_time));
+                if let Err(error) = process.signal(signal) {
+                    refusal.get_or_insert((signalled.len(), error));
+                }
+            }
+        }
+        match refusal {
+            Some((_, error)) if signalled.len() == 1 => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Kills what is there now. What forks meanwhile is for the next call.
+    pub(crate) fn kill(&self) {
+        if let Some(leaf) = &self.leaf {
+            // The walk below does what the cgroup might not.
+            let _ = cgroup::kill(leaf);
+        }
+        for _ in 0..PASSES {
+            let alive = tree::descendants(self.shim);
+            let signalled = alive.iter().filter(|process| {
+                matches!(process.signal(Signal::KILL), Ok(true)) && process.state != b'D'
+            });
+            if signalled.count() == 0 {
+                break;
+            }
+        }
+    }
+
+    /// Makes the tree stand still; to be called again until [`Tree::is_frozen`].
+    pub(crate) fn freeze(&mut self) {
+        if let Some(leaf) = &self.leaf {
+            let _ = cgroup::set_frozen(leaf, true);
+            return;
+        }
+        for process in tree::descendants(self.shim) {
+            if !process.is_stopped() && matches!(process.signal(Signal::STOP), Ok(true)) {
+                self.told_to_stop.insert(Process {
+                    state: 0,
+                    ..process
+                });
+            }
+        }
+    }
+
+    /// Whether every process stands still, or will before it runs another instruction.
+    pub(crate) fn is_frozen(&self) -> bool {
+        if let Some(leaf) = &self.leaf {
+            return cgroup::is_frozen(leaf);
+        }
+        tree::descendants(self.shim).iter().all(|process| {
+            let told = Process {
+                state: 0,
+                ..*process
+            };
+            process.is_stopped() || (process.state == b'D' && self.told_to_stop.contains(&told))
+        })
+    }
+
+    /// Lets the tree go on.
+    pub(crate) fn thaw(&mut self) {
+        if let Some(leaf) = &self.leaf {
+            let _ = cgroup::set_frozen(leaf, false);
+            return;
+        }
+        self.told_to_stop.clear();
+        let _ = self.signal(Signal::CONT);
+    }
+
+    /// Pids of the processes that are still there.
+    pub(crate) fn pids(&self) -> Vec<i32> {
+        tree::descendants(self.shim)
+            .into_iter()
+            .map(|process| process.pid)
+            .collect()
+    }
+}

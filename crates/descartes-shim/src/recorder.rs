@@ -1,0 +1,47 @@
+//! Records how the agent ended, even on a disk that has filled up meanwhile.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::FallocateFlags;
+
+use crate::record::{self, Exit};
+
+/// Space kept for the record. One is about 300 bytes.
+const RESERVED_BYTES: u64 = 4096;
+
+/// Holds space for the exit record from the agent's start on.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    dir: OwnedFd,
+    reserved: File,
+}
+
+impl Recorder {
+    /// Reserves the space in `dir`, the agent's folder.
+    pub(crate) fn reserve(dir: OwnedFd) -> io::Result<Self> {
+        let mut reserved = record::create(&dir, record::EXIT_RESERVED)?;
+        match rustix::fs::fallocate(&reserved, FallocateFlags::empty(), 0, RESERVED_BYTES) {
+            Ok(()) => {}
+            // A file system that cannot reserve gets the bytes themselves.
+            Err(rustix::io::Errno::OPNOTSUPP) => {
+                reserved.write_all(&[b' '; RESERVED_BYTES as usize])?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(Self { dir, reserved })
+    }
+
+    /// Puts the record in place, and on the disk, before anybody is told of it.
+    pub(crate) fn record(&self, exit: &Exit) -> io::Result<()> {
+        use std::os::unix::fs::FileExt;
+        let bytes = serde_json::to_vec(exit)?;
+        self.reserved.write_all_at(&bytes, 0)?;
+        self.reserved.set_len(bytes.len() as u64)?;
+        self.reserved.sync_all()?;
+        let dir = self.dir.as_fd();
+        rustix::fs::renameat(dir, record::EXIT_RESERVED, dir, record::EXIT)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,246 @@
+//! One agent's shim: it owns the agent's processes, pipes, files and socket.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use rustix::fs::{AtFlags, Mode};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+use crate::cgroup;
+use crate::connection::Connection;
+use crate::lifecycle::{Lifecycle, Moment};
+use crate::output::OutputStream;
+use crate::process::{self, StartError, Started, Tree, While};
+use crate::record::{self, Spec, State, Stdin, WallTime};
+use crate::recorder::Recorder;
+use crate::signals::SignalPipe;
+use crate::stdin::StdinQueue;
+use crate::tree::{self, Process};
+use crate::wire::{Hello, Message, Paused, Sizes, StartFailure};
+
+mod commands;
+mod events;
+mod timers;
+
+/// Servers that may be connected at once; beyond that the oldest is let go.
+const CONNECTIONS_MAX: usize = 4;
+
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// A shim with its agent.
+#[derive(Debug)]
+pub(crate) struct Shim {
+    spec: Spec,
+    dir: OwnedFd,
+    state: State,
+    recorder: Recorder,
+    lifecycle: Lifecycle,
+    tree: Tree,
+    /// The first process's pidfd, until it was reaped.
+    leader: Option<OwnedFd>,
+    leader_end: Option<rustix::process::WaitStatus>,
+    stdin: StdinQueue,
+    stdout: OutputStream,
+    stderr: OutputStream,
+    buffer: Vec<u8>,
+    listener: OwnedFd,
+    connections: Vec<Connection>,
+    next_connection: u64,
+    child_signals: SignalPipe,
+    end_signals: SignalPipe,
+    /// Who waits for the pause, and for the end: connection and request.
+    pause_waiters: Vec<(u64, u64)>,
+    end_waiters: Vec<(u64, u64)>,
+    paused: Option<Paused>,
+    clock: Instant,
+    timers: timers::Timers,
+}
+
+/// Starts the agent of the folder `dir` and serves it to its end. Returns the exit code.
+///
+/// `lock` is only held: that it is locked is how others know that this shim lives.
+pub(crate) fn run(dir: OwnedFd, lock: OwnedFd, connection: OwnedFd) -> i32 {
+    let _ = rustix::process::setsid();
+    let clock = Instant::now();
+    let Ok(mut server) = Connection::new(0, connection, Moment::ZERO) else {
+        return 1;
+    };
+    let code = match Shim::start(dir, clock) {
+        Ok(mut shim) => {
+            shim.greet(server);
+            shim.serve();
+            0
+        }
+        Err(error) => {
+            server.send(&Message::Failed(StartFailure {
+                action: error.action,
+                errno: error.source.raw_os_error(),
+                error: error.source.to_string(),
+            }));
+            1
+        }
+    };
+    drop(lock);
+    code
+}
+
+impl Shim {
+    fn start(dir: OwnedFd, clock: Instant) -> Result<Self, StartError> {
+        let folder = folder(&dir);
+        let spec: Spec = record::read(&folder, record::SPEC)
+            .and_then(|spec| spec.ok_or(std::io::ErrorKind::NotFound.into()))
+            .during(|| "read the agent's spec.json".to_owned())?;
+        name_process(&spec.agent_id);
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+            .during(|| "become a subreaper".to_owned())?;
+        let child_signals =
+            SignalPipe::catch(&[libc::SIGCHLD]).during(|| "catch SIGCHLD".to_owned())?;
+        let end_signals = SignalPipe::catch(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP])
+            .during(|| "catch SIGTERM".to_owned())?;
+        let listener = listen(&dir).during(|| "listen on control.sock".to_owned())?;
+        let again = |what: &'static str| dir.try_clone().during(|| what.to_owned());
+        let recorder = Recorder::reserve(again("duplicate a descriptor")?)
+            .during(|| "reserve space for the exit record".to_owned())?;
+        let tree = make_tree(&spec).during(|| "make the agent's cgroup".to_owned())?;
+        let started = start_agent(&spec, &tree, &dir)?;
+        let state = state_of(&spec, &tree, &started.leader);
+        let bytes_max = spec.limits.output_bytes_max;
+        Ok(Self {
+            stdin: stdin_queue(&spec, started.stdin),
+            stdout: OutputStream::new(started.stdout, again("copy stdout")?, "stdout", bytes_max),
+            stderr: OutputStream::new(started.stderr, again("copy stderr")?, "stderr", bytes_max),
+            lifecycle: Lifecycle::new(spec.pause_signals.is_some()),
+            timers: timers::Timers::new(&spec.limits),
+            leader: Some(started.pidfd),
+            leader_end: None,
+            buffer: vec![0; BUFFER_BYTES],
+            connections: Vec::new(),
+            next_connection: 1,
+            pause_waiters: Vec::new(),
+            end_waiters: Vec::new(),
+            paused: None,
+            spec,
+            dir,
+            state,
+            recorder,
+            tree,
+            listener,
+            child_signals,
+            end_signals,
+            clock,
+        })
+    }
+
+    fn now(&self) -> Moment {
+        self.clock.elapsed()
+    }
+
+    fn sizes(&self) -> Sizes {
+        Sizes {
+            stdout: self.stdout.end().bytes,
+            stderr: self.stderr.end().bytes,
+        }
+    }
+
+    /// Tells a new server how things stand, and counts it in.
+    fn greet(&mut self, mut server: Connection) {
+        let sizes = self.sizes();
+        server.send(&Message::Hello(Hello {
+            version: crate::wire::VERSION,
+            state: self.state.clone(),
+            paused: self.paused,
+            stdin_bytes: self.stdin.total(),
+            sizes,
+        }));
+        server.reported.0 = sizes;
+        if self.connections.len() == CONNECTIONS_MAX {
+            self.connections.remove(0);
+        }
+        self.connections.push(server);
+    }
+}
+
+impl Drop for Shim {
+    fn drop(&mut self) {
+        let _ = rustix::fs::unlinkat(&self.dir, record::SOCKET, AtFlags::empty());
+    }
+}
+
+/// A path to the folder that no longer name can make too long for a socket address.
+fn folder(dir: &OwnedFd) -> PathBuf {
+    use std::os::fd::AsRawFd;
+    PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd()))
+}
+
+/// Shows in `ps` which agent this shim is for. The kernel keeps 15 bytes: the id's random end.
+fn name_process(agent_id: &str) {
+    let tail = agent_id.len().saturating_sub(10);
+    let name = format!("shim-{}", agent_id.get(tail..).unwrap_or_default());
+    if let Ok(name) = std::ffi::CString::new(name) {
+        let _ = rustix::thread::set_name(&name);
+    }
+}
+
+fn listen(dir: &OwnedFd) -> std::io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    let address = SocketAddrUnix::new(folder(dir).join(record::SOCKET))?;
+    // The folder lets nobody else in; the mode is for who moves it.
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
+    rustix::net::bind(&socket, &address)?;
+    rustix::net::listen(&socket, 16)?;
+    Ok(socket)
+}
+
+fn make_tree(spec: &Spec) -> std::io::Result<Tree> {
+    if let Some(leaf) = &spec.cgroup {
+        cgroup::create(leaf, &spec.cgroup_limits)?;
+    }
+    Ok(Tree::new(spec.cgroup.clone()))
+}
+
+/// Starts the agent and writes down which process it is. If the latter fails, nothing of it runs.
+fn start_agent(spec: &Spec, tree: &Tree, dir: &OwnedFd) -> Result<Started, StartError> {
+    let started = process::start(spec, tree.leaf()).and_then(|started| {
+        record::write(
+            dir.as_fd(),
+            record::STATE,
+            &state_of(spec, tree, &started.leader),
+        )
+        .during(|| "write the agent's state.json".to_owned())?;
+        Ok(started)
+    });
+    if started.is_err() {
+        tree.kill();
+        while rustix::process::wait(rustix::process::WaitOptions::empty()).is_ok() {}
+        if let Some(leaf) = tree.leaf() {
+            let _ = cgroup::remove(leaf);
+        }
+    }
+    started
+}
+
+fn state_of(spec: &Spec, tree: &Tree, leader: &Process) -> State {
+    let shim_pid = std::process::id().cast_signed();
+    debug_assert_eq!(spec.version, record::VERSION);
+    State {
+        version: record::VERSION,
+        pid: leader.pid,
+        start_time: leader.start_time,
+        shim_pid,
+        shim_start_time: Process::read(shim_pid).map_or(0, |shim| shim.start_time),
+        boot_id: tree::boot_id(),
+        pid_namespace: tree::pid_namespace(),
+        cgroup: tree.leaf().cloned(),
+        started_at: WallTime::now(),
+    }
+}
+
+fn stdin_queue(spec: &Spec, pipe: Option<OwnedFd>) -> StdinQueue {
+    let (first, close) = match &spec.stdin {
+        Stdin::Null => ("", false),
+        Stdin::Pipe { first, close } => (first.as_str(), *close),
+    };
+    StdinQueue::new(pipe, first, close, spec.limits.stdin_bytes_max)
+}

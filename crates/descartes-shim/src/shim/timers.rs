@@ -1,0 +1,130 @@
+//! The shim's clocks: time limits, and how often output is reported.
+
+use std::time::Duration;
+
+use crate::lifecycle::{Moment, State};
+use crate::record::{EndReason, Limits};
+
+/// Pause between two looks at a tree that is being frozen.
+pub(super) const FREEZE_INTERVAL: Duration = Duration::from_millis(2);
+/// Pause between two attempts to kill a tree.
+pub(super) const KILL_INTERVAL: Duration = Duration::from_millis(20);
+/// Least time between two reports of output to a server that watches it.
+pub(super) const WATCHED_INTERVAL: Duration = Duration::from_millis(10);
+/// Least time between two reports of output to a server that does not.
+pub(super) const UNWATCHED_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The time limits of one agent.
+#[derive(Debug)]
+pub(super) struct Timers {
+    max_runtime: Option<Moment>,
+    idle_timeout: Option<Duration>,
+    orphan_timeout: Option<Duration>,
+    /// When the agent last wrote something, as far as the idle limit is concerned.
+    last_output: Moment,
+    paused_since: Option<Moment>,
+    /// Since when no server has been connected.
+    alone_since: Option<Moment>,
+}
+
+impl Timers {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self {
+            max_runtime: limits.max_runtime_ms.map(Duration::from_millis),
+            idle_timeout: limits.idle_timeout_ms.map(Duration::from_millis),
+            orphan_timeout: limits.orphan_timeout_ms.map(Duration::from_millis),
+            last_output: Moment::ZERO,
+            paused_since: None,
+            alone_since: None,
+        }
+    }
+
+    pub(super) fn output_came(&mut self, now: Moment) {
+        self.last_output = now;
+    }
+
+    /// Follows the lifecycle: the idle clock stands still while the agent is paused.
+    pub(super) fn follow(&mut self, state: State, now: Moment) {
+        let stands_still = matches!(state, State::Freezing { .. } | State::Paused { .. });
+        match (self.paused_since, stands_still) {
+            (None, true) => self.paused_since = Some(now),
+            (Some(since), false) => {
+                self.last_output += now - since;
+                self.paused_since = None;
+            }
+            _ => {}
+        }
+    }
+
+    /// Follows the connections: the orphan clock runs while there is none.
+    pub(super) fn servers(&mut self, count: usize, now: Moment) {
+        match (count, self.alone_since) {
+            (0, None) => self.alone_since = Some(now),
+            (0, Some(_)) => {}
+            _ => self.alone_since = None,
+        }
+    }
+
+    /// The limits that can still be reached, each with the moment at which it is.
+    pub(super) fn limits(&self) -> impl Iterator<Item = (Moment, EndReason)> {
+        let idle = self
+            .idle_timeout
+            .filter(|_| self.paused_since.is_none())
+            .map(|limit| self.last_output.saturating_add(limit));
+        let orphan = self
+            .orphan_timeout
+            .zip(self.alone_since)
+            .map(|(limit, since)| since.saturating_add(limit));
+        [
+            self.max_runtime.map(|at| (at, EndReason::Timeout)),
+            idle.map(|at| (at, EndReason::IdleTimeout)),
+            orphan.map(|at| (at, EndReason::Orphaned)),
+        ]
+        .into_iter()
+        .flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Moment {
+        Duration::from_secs(seconds)
+    }
+
+    fn timers() -> Timers {
+        Timers::new(&Limits {
+            max_runtime_ms: None,
+            idle_timeout_ms: Some(10_000),
+            orphan_timeout_ms: Some(5_000),
+            stop_grace_ms: 0,
+            output_bytes_max: 0,
+            stdin_bytes_max: 0,
+        })
+    }
+
+    #[test]
+    fn the_idle_clock_stands_still_while_paused() {
+        let mut timers = timers();
+        timers.servers(1, at(0));
+        timers.output_came(at(4));
+        timers.follow(State::Paused { forced: true }, at(6));
+        assert_eq!(timers.limits().count(), 0);
+        timers.follow(State::Running, at(106));
+        let limits: Vec<_> = timers.limits().collect();
+        assert_eq!(limits, [(at(114), EndReason::IdleTimeout)]);
+    }
+
+    #[test]
+    fn the_orphan_clock_runs_only_while_no_server_is_connected() {
+        let mut timers = timers();
+        timers.idle_timeout = None;
+        timers.servers(0, at(1));
+        timers.servers(0, at(3));
+        let limits: Vec<_> = timers.limits().collect();
+        assert_eq!(limits, [(at(6), EndReason::Orphaned)]);
+        timers.servers(1, at(4));
+        assert_eq!(timers.limits().count(), 0);
+    }
+}

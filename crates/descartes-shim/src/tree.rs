@@ -1,0 +1,242 @@
+//! Finds the processes of an agent and signals them, without mistaking another process for one.
+//!
+//! The shim is a subreaper, so everything that the agent ever started is a descendant of the shim
+//! as long as the shim lives: a session of its own, a double fork or a changed process group does
+//! not take a process out. When the shim is gone, its descendants are found by the
+//! `DESCARTES_AGENT_ID` in their environment.
+//!
+//! A process is named by pid *and* start time, and signalled through a pidfd that was opened
+//! before the start time was compared, so a reused pid is never hit.
+
+use std::fs;
+use std::io;
+
+use rustix::process::{Pid, PidfdFlags, Signal};
+
+/// Environment variable that marks every process of an agent.
+pub const AGENT_ID_VARIABLE: &str = "DESCARTES_AGENT_ID";
+
+/// One process, as `/proc/<pid>/stat` shows it (`proc_pid_stat(5)`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Process {
+    /// Its pid.
+    pub pid: i32,
+    /// Its parent's pid.
+    pub parent: i32,
+    /// The state letter: `R`, `S`, `D`, `T`, `Z`, …
+    pub state: u8,
+    /// Start time in clock ticks since boot.
+    pub start_time: u64,
+}
+
+impl Process {
+    /// Reads the process with this pid; `None` where there is none.
+    #[must_use]
+    pub fn read(pid: i32) -> Option<Self> {
+        parse_stat(pid, &fs::read(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    /// Whether it is dead and only waits to be reaped.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        matches!(self.state, b'Z' | b'X')
+    }
+
+    /// Whether it stands still by a signal or a tracer.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        matches!(self.state, b'T' | b't')
+    }
+
+    /// Sends a signal if this very process is still there. `Ok(false)` where it is gone.
+    ///
+    /// # Errors
+    /// What `pidfd_open(2)` and `pidfd_send_signal(2)` say, except that the process is gone.
+    pub fn signal(&self, signal: Signal) -> io::Result<bool> {
+        let gone = |error: rustix::io::Errno| match error {
+            rustix::io::Errno::SRCH => Ok(false),
+            error => Err(error.into()),
+        };
+        let Some(pid) = Pid::from_raw(self.pid) else {
+            return Ok(false);
+        };
+        let pidfd = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => pidfd,
+            Err(error) => return gone(error),
+        };
+        // The pidfd holds on to whatever has the pid now; only then is the start time compared.
+        if Self::read(self.pid).is_none_or(|now| now.start_time != self.start_time) {
+            return Ok(false);
+        }
+        match rustix::process::pidfd_send_signal(&pidfd, signal) {
+            Ok(()) => Ok(true),
+            Err(error) => gone(error),
+        }
+    }
+}
+
+fn parse_stat(pid: i32, stat: &[u8]) -> Option<Process> {
+    // The command name, in parentheses, may itself hold spaces and parentheses.
+    let after_name = stat.iter().rposition(|&byte| byte == b')')? + 1;
+    let text = std::str::from_utf8(&stat[after_name..]).ok()?;
+    let mut fields = text.split_ascii_whitespace();
+    let state = *fields.next()?.as_bytes().first()?;
+    let parent = fields.next()?.parse().ok()?;
+    // Field 22; the parent was field 4.
+    let start_time = fields.nth(17)?.parse().ok()?;
+    Some(Process {
+        pid,
+        parent,
+        state,
+        start_time,
+    })
+}
+
+/// All descendants of `root`, without `root` itself and without the dead.
+///
+/// While the tree is forking the list can miss the newest; who needs all of them repeats until
+/// nothing new is found.
+#[must_use]
+pub fn descendants(root: i32) -> Vec<Process> {
+    let mut found = Vec::new();
+    let mut pending = vec![root];
+    while let Some(pid) = pending.pop() {
+        let Some(children) = children_of(pid) else {
+            // Either the process just went, or this kernel has no `children` file.
+            if pid == root {
+                return descendants_by_parent(root);
+            }
+            continue;
+        };
+        for child in children {
+            if let Some(process) = Process::read(child).filter(|process| !process.is_dead()) {
+                found.push(process);
+            }
+            pending.push(child);
+        }
+    }
+    found
+}
+
+/// Children of all threads of a process, from `/proc/<pid>/task/<tid>/children`.
+fn children_of(pid: i32) -> Option<Vec<i32>> {
+    let mut children = Vec::new();
+    for task in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
+        match fs::read_to_string(task.path().join("children")) {
+            Ok(list) => {
+                children.extend(
+                    list.split_ascii_whitespace()
+                        .filter_map(|pid| pid.parse::<i32>().ok()),
+                );
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound && task.path().exists() => {
+                return None;
+            }
+            Err(_) => {}
+        }
+    }
+    Some(children)
+}
+
+/// The slow way, for kernels without `CONFIG_PROC_CHILDREN`: one pass over all processes.
+fn descendants_by_parent(root: i32) -> Vec<Process> {
+    let all: Vec<Process> = all_pids().filter_map(Process::read).collect();
+    let mut found: Vec<Process> = Vec::new();
+    let mut parents = vec![root];
+    while let Some(parent) = parents.pop() {
+        for process in all.iter().filter(|process| process.parent == parent) {
+            parents.push(process.pid);
+            if !process.is_dead() {
+                found.push(*process);
+            }
+        }
+    }
+    found
+}
+
+/// All living processes that carry this agent's id in their environment and may be read.
+///
+/// It reads the environment of every process that this user may look into: for the rare case
+/// that a shim died and its tree is no longer below it.
+#[must_use]
+pub fn carrying_agent_id(agent_id: &str) -> Vec<Process> {
+    let entry = format!("{AGENT_ID_VARIABLE}={agent_id}");
+    all_pids()
+        .filter(|pid| {
+            fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environment| {
+                environment
+                    .split(|&byte| byte == 0)
+                    .any(|variable| variable == entry.as_bytes())
+            })
+        })
+        .filter_map(Process::read)
+        .filter(|process| !process.is_dead())
+        .collect()
+}
+
+fn all_pids() -> impl Iterator<Item = i32> {
+    fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// A signal by number, 1 to 64 without 32 and 33, which the C library keeps to itself.
+#[must_use]
+pub fn signal_from_number(number: i32) -> Option<Signal> {
+    if !(1..=64).contains(&number) || matches!(number, 32 | 33) {
+        return None;
+    }
+    // SAFETY: the number is a signal of this kernel and not one that the C library reserves.
+    #[expect(
+        unsafe_code,
+        reason = "rustix has no checked way to name real-time signals"
+    )]
+    Some(unsafe { Signal::from_raw_unchecked(number) })
+}
+
+/// The kernel's id of this boot; empty where it cannot be read.
+#[must_use]
+pub fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map(|id| id.trim().to_owned())
+        .unwrap_or_default()
+}
+
+/// Inode of this process's pid namespace; 0 where it cannot be read.
+#[must_use]
+pub fn pid_namespace() -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata("/proc/self/ns/pid").map_or(0, |metadata| metadata.ino())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_name_with_parentheses_and_spaces_does_not_shift_the_fields() {
+        let stat = b"7 (a) b (c) S 3 7 7 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 4242 0 0";
+        let process = parse_stat(7, stat).unwrap();
+        assert_eq!(process.parent, 3);
+        assert_eq!(process.state, b'S');
+        assert_eq!(process.start_time, 4242);
+    }
+
+    #[test]
+    fn a_process_with_another_start_time_is_not_signalled() {
+        let mut me = Process::read(std::process::id().cast_signed()).unwrap();
+        me.start_time += 1;
+        assert!(!me.signal(Signal::KILL).unwrap());
+    }
+
+    #[test]
+    fn signals_that_the_c_library_keeps_are_no_signals() {
+        assert!(signal_from_number(0).is_none());
+        assert!(signal_from_number(32).is_none());
+        assert!(signal_from_number(65).is_none());
+        assert_eq!(signal_from_number(15), Some(Signal::TERM));
+        assert_eq!(signal_from_number(40).unwrap().as_raw(), 40);
+    }
+}
