@@ -1,0 +1,11 @@
+//! What goes on the wire, byte by byte.
+
+mod commands;
+mod decoder;
+mod golden;
+mod limits;
+mod properties;
+mod samples;
+mod schema;
+mod value;
+mod values;

@@ -1,0 +1,102 @@
+//! The server's event socket: PUB, and who listens to what.
+
+mod interest;
+mod table;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use omq_tokio::{Message, Socket};
+
+use crate::bind::{BindError, Bound, SocketFile, SocketRole, bind};
+use crate::endpoint::Endpoint;
+use crate::limits::Limits;
+use crate::security::ServerSecurity;
+pub use interest::Interest;
+use interest::InterestTask;
+
+/// Longest topic that can be subscribed to, in bytes. A longer subscription is ignored.
+pub const TOPIC_MAX: usize = 255;
+
+/// The server's PUB socket. A message is two frames: topic and body.
+///
+/// It never waits for a subscriber: who reads too slowly loses messages and is not told.
+#[derive(Debug)]
+pub struct EventSocket {
+    socket: Socket,
+    endpoint: Endpoint,
+    interest: InterestTask,
+    dropped: AtomicU64,
+    file: Mutex<Option<SocketFile>>,
+}
+
+impl EventSocket {
+    /// Listens on `endpoint`.
+    ///
+    /// # Errors
+    /// See [`BindError`]; nothing stays behind.
+    pub async fn bind(
+        endpoint: &Endpoint,
+        security: ServerSecurity,
+        limits: &Limits,
+    ) -> Result<Self, BindError> {
+        let options = security
+            .apply(limits.options())
+            .subscription_admission(|request| request.prefix.len() <= TOPIC_MAX);
+        let Bound {
+            socket,
+            endpoint,
+            file,
+        } = bind(SocketRole::Events, endpoint, options).await?;
+        let interest = InterestTask::start(socket.clone(), limits.max_subscriptions);
+        Ok(Self {
+            socket,
+            endpoint,
+            interest,
+            dropped: AtomicU64::new(0),
+            file: Mutex::new(file),
+        })
+    }
+
+    /// Where it listens, with the real port where 0 was asked for.
+    #[must_use]
+    pub fn local_endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Sends `body` to everybody who subscribed to a prefix of `topic`. Never waits.
+    ///
+    /// Until the library's task gets to it, a message waits in a queue of [`Limits::send_hwm`] messages, whatever their
+    /// size: with the default, bodies up to 64 KiB keep that queue below 64 MiB.
+    pub fn publish(&self, topic: &str, body: Bytes) {
+        let message = Message::multipart([Bytes::copy_from_slice(topic.as_bytes()), body]);
+        if self.socket.try_send(message).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many messages went to nobody because the socket's own queue was full or closed. What is dropped for a single
+    /// slow subscriber is not in it: the library does not tell.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// A view of who listens to what.
+    #[must_use]
+    pub fn interest(&self) -> Interest {
+        self.interest.view()
+    }
+
+    /// Stops listening, lets queued messages go out for at most [`Limits::linger`], and disconnects everybody. On
+    /// return the address is free.
+    pub async fn close(&self) {
+        // A second close finds the socket closed, which is what it wants.
+        let _ = self.socket.clone().close().await;
+        self.file
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+    }
+}
