@@ -194,6 +194,8 @@ pub enum EndReason {
     Orphaned,
     /// The kernel killed it for its memory limit.
     MemoryLimit,
+    /// Its shim died; the server recorded that in its place.
+    Lost,
 }
 
 /// A wall-clock time, as the two numbers of `SystemTime` since the Unix epoch.

@@ -17,7 +17,7 @@ use crate::record::{EndReason, Exit, State};
 pub const VERSION: u32 = 1;
 
 /// Most data of one frame, in bytes.
-pub const DATA_BYTES_MAX: usize = 1024 * 1024;
+pub const DATA_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Longest header, in bytes.
 const HEADER_BYTES_MAX: usize = 64 * 1024;

@@ -1,0 +1,218 @@
+//! The log of what happened to agents: numbered without holes, and kept for a while.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use descartes_protocol::{AgentId, StatusUpdate, Timestamp};
+use descartes_runner::{AgentUpdate, Observer};
+use tokio::sync::{Notify, mpsc};
+
+/// Events that are kept.
+const KEPT_MAX: usize = 65_536;
+
+/// Updates without a number that may wait to be broadcast; beyond that they are dropped.
+const PASSING_MAX: usize = 4096;
+
+/// One run of the server and all that happened in it.
+#[derive(Debug)]
+pub(crate) struct EventLog {
+    server_id: String,
+    epoch: String,
+    ring: Mutex<Ring>,
+    grown: Notify,
+    passing: mpsc::Sender<(AgentUpdate, Timestamp)>,
+}
+
+/// The other end of the updates that have no number.
+pub(crate) type Passing = mpsc::Receiver<(AgentUpdate, Timestamp)>;
+
+#[derive(Debug)]
+struct Ring {
+    events: VecDeque<(AgentUpdate, Timestamp)>,
+    /// Number of the last event; the first is 1.
+    last: u64,
+}
+
+/// Some events, in order.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub(crate) events: Vec<StatusUpdate>,
+    /// The number after which to go on.
+    pub(crate) next_sequence: u64,
+    /// Older events that were asked for are gone.
+    pub(crate) gap: bool,
+}
+
+impl Ring {
+    /// Number of the oldest event that is kept, or of the next one.
+    fn first(&self) -> u64 {
+        self.last + 1 - self.events.len() as u64
+    }
+}
+
+impl EventLog {
+    pub(crate) fn new(server_id: &str) -> (Self, Passing) {
+        let (passing, receiver) = mpsc::channel(PASSING_MAX);
+        let log = Self {
+            server_id: server_id.to_owned(),
+            epoch: uuid::Uuid::new_v4().simple().to_string(),
+            ring: Mutex::new(Ring {
+                events: VecDeque::new(),
+                last: 0,
+            }),
+            grown: Notify::new(),
+            passing,
+        };
+        (log, receiver)
+    }
+
+    /// Names this run of the server.
+    pub(crate) fn epoch(&self) -> &str {
+        &self.epoch
+    }
+
+    /// Number of the last event. What is read of agents after this includes all up to it.
+    pub(crate) fn sequence(&self) -> u64 {
+        self.ring().last
+    }
+
+    /// Waits until there are events after `sequence`.
+    pub(crate) async fn grown_beyond(&self, sequence: u64) {
+        loop {
+            let grown = self.grown.notified();
+            if self.sequence() > sequence {
+                return;
+            }
+            grown.await;
+        }
+    }
+
+    /// At most `limit` events after `sequence`, of one agent or of all.
+    pub(crate) fn after(&self, sequence: u64, limit: usize, agent: Option<AgentId>) -> Page {
+        let ring = self.ring();
+        let first = ring.first();
+        let from = sequence.saturating_add(1).max(first);
+        let mut page = Page {
+            events: Vec::new(),
+            next_sequence: sequence.max(ring.last),
+            gap: sequence.saturating_add(1) < first,
+        };
+        let skipped = usize::try_from(from - first).unwrap_or(usize::MAX);
+        for (number, (update, at)) in (from..).zip(ring.events.iter().skip(skipped)) {
+            if agent.is_some_and(|agent| agent != update.agent_id) {
+                continue;
+            }
+            if page.events.len() == limit {
+                page.next_sequence = page
+                    .events
+                    .last()
+                    .and_then(|last| last.sequence)
+                    .unwrap_or(sequence);
+                break;
+            }
+            page.events.push(self.update(update, *at, Some(number)));
+        }
+        page
+    }
+
+    /// An update as it goes over the wire.
+    pub(crate) fn update(
+        &self,
+        update: &AgentUpdate,
+        timestamp: Timestamp,
+        sequence: Option<u64>,
+    ) -> StatusUpdate {
+        StatusUpdate {
+            agent_id: update.agent_id,
+            update_type: update.kind,
+            status: Some(update.status),
+            message: update.message.clone(),
+            data: update.data.clone(),
+            timestamp,
+            server_id: self.server_id.clone(),
+            epoch: self.epoch.clone(),
+            sequence,
+            agent_sequence: update.agent_sequence,
+        }
+    }
+
+    fn ring(&self) -> MutexGuard<'_, Ring> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Observer for EventLog {
+    fn update(&self, update: AgentUpdate) {
+        let now = Timestamp::now();
+        if update.agent_sequence.is_none() {
+            // Nobody is owed these; the next one says more.
+            let _ = self.passing.try_send((update, now));
+            return;
+        }
+        let mut ring = self.ring();
+        if ring.events.len() == KEPT_MAX {
+            ring.events.pop_front();
+        }
+        ring.events.push_back((update, now));
+        ring.last += 1;
+        drop(ring);
+        self.grown.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use descartes_protocol::{AgentStatus, UpdateType};
+
+    fn update(agent_id: AgentId) -> AgentUpdate {
+        AgentUpdate {
+            agent_id,
+            kind: UpdateType::StatusChanged,
+            status: AgentStatus::Running,
+            message: None,
+            data: None,
+            agent_sequence: Some(1),
+        }
+    }
+
+    fn numbers(page: &Page) -> Vec<u64> {
+        page.events
+            .iter()
+            .filter_map(|event| event.sequence)
+            .collect()
+    }
+
+    #[test]
+    fn events_are_numbered_from_one_without_holes() {
+        let (log, _passing) = EventLog::new("s");
+        let (one, other) = (AgentId::generate(), AgentId::generate());
+        for agent in [one, other, one] {
+            Observer::update(&log, update(agent));
+        }
+        let page = log.after(0, 2, None);
+        assert_eq!(
+            (numbers(&page), page.next_sequence, page.gap),
+            (vec![1, 2], 2, false)
+        );
+        let rest = log.after(page.next_sequence, 10, None);
+        assert_eq!((numbers(&rest), rest.next_sequence), (vec![3], 3));
+        let of_one = log.after(0, 10, Some(one));
+        assert_eq!((numbers(&of_one), of_one.next_sequence), (vec![1, 3], 3));
+    }
+
+    #[test]
+    fn who_asks_for_events_that_are_gone_is_told_of_the_gap() {
+        let (log, _passing) = EventLog::new("s");
+        let agent = AgentId::generate();
+        for _ in 0..KEPT_MAX + 2 {
+            Observer::update(&log, update(agent));
+        }
+        let page = log.after(0, 1, None);
+        assert_eq!((numbers(&page), page.gap), (vec![3], true));
+        assert!(log.after(1, 1, None).gap);
+        assert!(!log.after(2, 1, None).gap);
+        let end = log.after(log.sequence(), 1, None);
+        assert_eq!((end.events.len(), end.gap), (0, false));
+    }
+}

@@ -1,0 +1,141 @@
+//! This machine's answers to requests, a file for each kind.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use descartes_protocol::{AgentId, ErrorCode, Reply, Request};
+use descartes_runner::{AgentHandle, AgentRunner, LocalProcessRunner};
+use descartes_transport::Endpoint;
+use tokio::sync::Semaphore;
+
+use crate::dispatch::{Caller, Dispatch, Dispatched};
+use crate::events::EventLog;
+use crate::stats::{Counters, count};
+
+mod action;
+mod batch;
+mod control;
+mod events;
+mod health;
+mod list;
+mod output;
+mod spawn;
+mod stats;
+
+/// Bytes of a reply's body that lists may fill; what stands around them takes less than the rest.
+const LIST_BYTES_MAX: usize = descartes_protocol::limits::MAX_MESSAGE_SIZE - 64 * 1024;
+
+/// Bytes of lines in one reply; each line takes up to five bytes more.
+const LINES_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Searches through output that run at once.
+const SEARCHES_AT_ONCE: usize = 2;
+
+/// What handlers work with. Clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Handlers {
+    shared: Arc<Shared>,
+}
+
+/// See [`Handlers`].
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) server_id: String,
+    pub(crate) runner: LocalProcessRunner,
+    pub(crate) events: Arc<EventLog>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) request_timeout: Duration,
+    pub(crate) started: Instant,
+    pub(crate) started_at: SystemTime,
+    /// Where events go out, as remote clients reach it.
+    pub(crate) advertised_pub: Option<Endpoint>,
+    pub(crate) dropped_events: Arc<std::sync::atomic::AtomicU64>,
+    pub(crate) searches: Semaphore,
+}
+
+impl Shared {
+    pub(crate) fn searches() -> Semaphore {
+        Semaphore::new(SEARCHES_AT_ONCE)
+    }
+}
+
+/// A refusal, as a reply has it: a sentence for people and a code for programs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) error: String,
+    pub(crate) code: ErrorCode,
+}
+
+impl Refusal {
+    fn not_found(id: AgentId) -> Self {
+        Self {
+            error: format!("Agent not found: {id}"),
+            code: ErrorCode::AgentNotFound,
+        }
+    }
+
+    fn timeout(after: Duration) -> Self {
+        Self {
+            error: format!(
+                "the command is not done after {} s and goes on; its outcome will show in the agent's status",
+                after.as_secs()
+            ),
+            code: ErrorCode::Timeout,
+        }
+    }
+}
+
+impl From<descartes_runner::AgentError> for Refusal {
+    fn from(error: descartes_runner::AgentError) -> Self {
+        Self {
+            error: error.to_string(),
+            code: error.code(),
+        }
+    }
+}
+
+impl From<descartes_protocol::CommandError> for Refusal {
+    fn from(error: descartes_protocol::CommandError) -> Self {
+        Self {
+            error: error.to_string(),
+            code: error.code(),
+        }
+    }
+}
+
+impl Handlers {
+    pub(crate) fn new(shared: Shared) -> Self {
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+
+    fn agent(&self, id: AgentId) -> Result<AgentHandle, Refusal> {
+        self.shared
+            .runner
+            .agent(id)
+            .ok_or_else(|| Refusal::not_found(id))
+    }
+
+    fn count_error(&self) {
+        count(&self.shared.counters.errors);
+    }
+}
+
+impl Dispatch for Handlers {
+    fn dispatch(&self, caller: &Caller, request: Request) -> Dispatched {
+        match request {
+            Request::HealthCheck(request) => Dispatched::Ready(self.health(request)),
+            Request::Stats(request) => Dispatched::Ready(self.stats(request)),
+            Request::ListAgents(request) => {
+                Dispatched::Ready(Reply::ListAgents(self.list(&request)))
+            }
+            Request::Events(request) => Dispatched::Ready(Reply::Events(self.events(request))),
+            Request::Control(request) => self.control(request),
+            Request::CustomAction(request) => self.custom_action(request),
+            Request::BatchControl(request) => self.batch(request),
+            Request::Spawn(request) => self.spawn(caller, request),
+            Request::OutputQuery(request) => self.output_query(request),
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! `control_command`.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use descartes_protocol::{
+    AgentId, Command, CommandResponse, ControlCommand, MapWriter, PauseMode, Raw, Stream,
+};
+use descartes_runner::{AgentError, AgentHandle, LineQuery, OutputChunk, StopOutcome, Written};
+
+use super::{Handlers, LINES_BYTES_MAX, Refusal};
+use crate::dispatch::Dispatched;
+use crate::stats::count;
+
+/// Bytes that a read returns where it does not say.
+const READ_BYTES: u64 = 1024 * 1024;
+
+/// Lines that a query returns where it does not say.
+const QUERY_LINES: u64 = 1000;
+
+/// What a command leads to: data for the reply, or a refusal that may come with some.
+pub(super) type Outcome = Result<Option<Raw>, (Refusal, Option<Raw>)>;
+
+/// A command that has taken its place in the agent's queue.
+pub(super) enum Begun {
+    Done(Outcome),
+    UnderWay(Pin<Box<dyn Future<Output = Outcome> + Send>>),
+}
+
+impl Begun {
+    fn refused(refusal: impl Into<Refusal>) -> Self {
+        Self::Done(Err((refusal.into(), None)))
+    }
+
+    fn under_way(outcome: impl Future<Output = Outcome> + Send + 'static) -> Self {
+        Self::UnderWay(Box::pin(outcome))
+    }
+}
+
+impl Handlers {
+    pub(super) fn control(&self, request: ControlCommand) -> Dispatched {
+        count(&self.shared.counters.control_commands);
+        let id = request.agent_id;
+        let command = Command::parse(&request.command_type, request.payload.as_ref());
+        match self.begin(id, command.map_err(Refusal::from)) {
+            Begun::Done(outcome) => {
+                let response = self.respond(request.request_id, id, outcome);
+                Dispatched::Ready(response.into())
+            }
+            Begun::UnderWay(outcome) => {
+                let handlers = self.clone();
+                Dispatched::later(async move {
+                    let outcome = outcome.await;
+                    handlers.respond(request.request_id, id, outcome).into()
+                })
+            }
+        }
+    }
+
+    pub(super) fn respond(
+        &self,
+        request_id: String,
+        agent_id: AgentId,
+        outcome: Outcome,
+    ) -> CommandResponse {
+        let (data, refusal) = match outcome {
+            Ok(data) => (data, None),
+            Err((refusal, data)) => {
+                self.count_error();
+                (data, Some(refusal))
+            }
+        };
+        let (error, error_code) = refusal.map(|refusal| (refusal.error, refusal.code)).unzip();
+        CommandResponse {
+            request_id,
+            agent_id,
+            success: error.is_none(),
+            status: self.agent(agent_id).ok().map(|handle| handle.status()),
+            data,
+            error,
+            error_code,
+        }
+    }
+
+    /// Puts the command into the agent's queue, so that commands begin in the order in which this
+    /// is called.
+    pub(super) fn begin(&self, id: AgentId, command: Result<Command, Refusal>) -> Begun {
+        let agent = match self.agent(id) {
+            Ok(agent) => agent,
+            Err(refusal) => return Begun::refused(refusal),
+        };
+        let command = match command {
+            Ok(command) => command,
+            Err(refusal) => return Begun::refused(refusal),
+        };
+        match command {
+            Command::Pause { mode } => self.wait_for(agent.pause(mode), paused),
+            Command::Resume => self.wait_for(agent.resume(), |()| None),
+            Command::Stop { grace, wait: true } => {
+                self.wait_for(agent.stop(grace), |end| Some(ended(&end)))
+            }
+            Command::Stop { grace, wait: false } => {
+                // The command is on its way; only its end is not waited for.
+                drop(agent.stop(grace));
+                Begun::Done(Ok(None))
+            }
+            Command::Kill => self.wait_for(agent.kill(), |end| Some(ended(&end))),
+            Command::WriteStdin {
+                data,
+                close,
+                offset,
+            } => self.write(agent.write_stdin(data, offset, close)),
+            Command::CloseStdin => self.write(agent.write_stdin(bytes::Bytes::new(), None, true)),
+            Command::Signal { signal, scope } => {
+                self.wait_for(agent.signal(signal, scope), move |()| {
+                    let name = signal
+                        .name()
+                        .map_or_else(|| signal.number().to_string(), str::to_owned);
+                    Some(MapWriter::new().str("signal", &name).finish())
+                })
+            }
+            Command::Read {
+                stream,
+                offset,
+                max_bytes,
+                wait,
+            } => self.read(agent, stream, offset, max_bytes, wait),
+            Command::GetStatus => {
+                let info = MapWriter::new()
+                    .agent_info("agent_info", &agent.info())
+                    .finish();
+                Begun::Done(Ok(Some(info)))
+            }
+            Command::CustomAction { action, params } => {
+                Begun::Done(super::action::run(&action, params.as_ref()))
+            }
+            Command::QueryOutput {
+                stdout,
+                stderr,
+                max_lines,
+                tail,
+            } => self.query(
+                agent,
+                stdout,
+                stderr,
+                max_lines.unwrap_or(QUERY_LINES),
+                tail,
+            ),
+            Command::StreamLogs => Begun::Done(self.stream_logs(&agent)),
+        }
+    }
+
+    /// Waits for a command's effect, as long as a request may take; the command goes on after.
+    fn wait_for<T: Send + 'static>(
+        &self,
+        effect: impl Future<Output = Result<T, AgentError>> + Send + 'static,
+        data: impl FnOnce(T) -> Option<Raw> + Send + 'static,
+    ) -> Begun {
+        let limit = self.shared.request_timeout;
+        Begun::under_way(async move {
+            match tokio::time::timeout(limit, effect).await {
+                Ok(Ok(done)) => Ok(data(done)),
+                Ok(Err(error)) => Err((error.into(), None)),
+                Err(_) => Err((Refusal::timeout(limit), None)),
+            }
+        })
+    }
+
+    fn write(
+        &self,
+        write: impl Future<Output = Result<Written, AgentError>> + Send + 'static,
+    ) -> Begun {
+        let limit = self.shared.request_timeout;
+        Begun::under_way(async move {
+            let written = match tokio::time::timeout(limit, write).await {
+                Ok(Ok(written)) => written,
+                Ok(Err(AgentError::Busy)) => {
+                    return Err((AgentError::Busy.into(), Some(nothing_written())));
+                }
+                Ok(Err(error)) => return Err((error.into(), None)),
+                Err(_) => return Err((Refusal::timeout(limit), None)),
+            };
+            let data = MapWriter::new()
+                .uint("bytes_written", written.bytes_written)
+                .uint("stdin_bytes", written.stdin_bytes)
+                .finish();
+            if written.complete {
+                Ok(Some(data))
+            } else {
+                let refusal = Refusal {
+                    error: format!(
+                        "the agent's stdin is full: {} bytes were taken; send the rest later",
+                        written.bytes_written
+                    ),
+                    code: descartes_protocol::ErrorCode::Busy,
+                };
+                Err((refusal, Some(data)))
+            }
+        })
+    }
+
+    fn read(
+        &self,
+        agent: AgentHandle,
+        stream: Stream,
+        offset: Option<u64>,
+        max_bytes: Option<u64>,
+        wait: Duration,
+    ) -> Begun {
+        let wait = wait.min(self.shared.request_timeout / 2);
+        let max = max_bytes.unwrap_or(READ_BYTES);
+        Begun::under_way(async move {
+            match agent.read(stream, offset, max, wait).await {
+                Ok(chunk) => Ok(Some(output(&chunk))),
+                Err(error) => Err((error.into(), None)),
+            }
+        })
+    }
+
+    fn query(
+        &self,
+        agent: AgentHandle,
+        stdout: bool,
+        stderr: bool,
+        max_lines: u64,
+        tail: bool,
+    ) -> Begun {
+        let handlers = self.clone();
+        Begun::under_way(async move {
+            let mut data = MapWriter::new();
+            let wanted = [(stdout, Stream::Stdout), (stderr, Stream::Stderr)];
+            for (is_wanted, stream) in wanted {
+                let query = LineQuery {
+                    streams: vec![stream],
+                    filter: None,
+                    offset: 0,
+                    limit: max_lines,
+                    tail,
+                    bytes_max: LINES_BYTES_MAX / 2,
+                };
+                let mut lines = Vec::new();
+                if is_wanted {
+                    let found = handlers.search(&agent, query).await;
+                    lines = found.map_err(|error| (error.into(), None))?.lines;
+                }
+                data = data.str_list(stream.as_str(), &lines);
+            }
+            Ok(Some(data.finish()))
+        })
+    }
+
+    fn stream_logs(&self, agent: &AgentHandle) -> Outcome {
+        use descartes_protocol::topics;
+        let Some(endpoint) = &self.shared.advertised_pub else {
+            let refusal = Refusal {
+                error: "this server has no event socket; read the output with read_stdout"
+                    .to_owned(),
+                code: descartes_protocol::ErrorCode::UnsupportedCommand,
+            };
+            return Err((refusal, None));
+        };
+        let topics = [Stream::Stdout, Stream::Stderr].map(|stream| topics::log(agent.id(), stream));
+        let output = agent.info().output;
+        let offsets = MapWriter::new()
+            .uint("stdout", output.stdout_bytes)
+            .uint("stderr", output.stderr_bytes)
+            .finish();
+        let data = MapWriter::new()
+            .str("pub_endpoint", &endpoint.to_string())
+            .str_list("topics", &topics)
+            .raw("offsets", &offsets)
+            .finish();
+        Ok(Some(data))
+    }
+}
+
+fn paused(mode: PauseMode) -> Option<Raw> {
+    Some(MapWriter::new().str("mode", mode.as_str()).finish())
+}
+
+fn ended(end: &StopOutcome) -> Raw {
+    let mut data = MapWriter::new();
+    for (key, value) in [
+        ("exit_code", end.exit_code),
+        ("exit_signal", end.exit_signal),
+    ] {
+        data = match value {
+            Some(value) => data.int(key, value.into()),
+            None => data.nil(key),
+        };
+    }
+    data.str("end_reason", end.end_reason.as_str())
+        .bool("forced", end.forced)
+        .finish()
+}
+
+fn nothing_written() -> Raw {
+    MapWriter::new().uint("bytes_written", 0).finish()
+}
+
+fn output(chunk: &OutputChunk) -> Raw {
+    MapWriter::new()
+        .bin("data", &chunk.data)
+        .uint("offset", chunk.offset)
+        .uint("next_offset", chunk.next_offset)
+        .bool("eof", chunk.eof)
+        .uint("first_offset", chunk.first_offset)
+        .uint("bytes", chunk.data.len() as u64)
+        .finish()
+}

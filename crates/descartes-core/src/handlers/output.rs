@@ -1,0 +1,93 @@
+//! `output_query_request`.
+
+use descartes_protocol::limits::MAX_LINES_IN_REPLY;
+use descartes_protocol::{OutputQueryRequest, OutputQueryResponse, Stream, StreamSelection};
+use descartes_runner::{AgentError, AgentHandle, LineQuery, Lines};
+use regex::bytes::RegexBuilder;
+
+use super::{Handlers, LINES_BYTES_MAX, Refusal};
+use crate::dispatch::Dispatched;
+use crate::stats::count;
+
+/// Memory that one compiled expression may take, in bytes.
+const FILTER_BYTES_MAX: usize = 1024 * 1024;
+
+impl Handlers {
+    pub(super) fn output_query(&self, request: OutputQueryRequest) -> Dispatched {
+        count(&self.shared.counters.output_queries);
+        let handlers = self.clone();
+        Dispatched::later(async move {
+            let found = handlers.find_lines(&request).await;
+            handlers.answer_query(request, found).into()
+        })
+    }
+
+    async fn find_lines(&self, request: &OutputQueryRequest) -> Result<Lines, Refusal> {
+        let agent = self.agent(request.agent_id)?;
+        let filter = match request.filter.as_deref() {
+            Some(filter) => Some(
+                RegexBuilder::new(filter)
+                    .size_limit(FILTER_BYTES_MAX)
+                    .dfa_size_limit(FILTER_BYTES_MAX)
+                    .build()
+                    .map_err(|error| AgentError::Filter(error.to_string()))?,
+            ),
+            None => None,
+        };
+        let query = LineQuery {
+            streams: match request.stream {
+                StreamSelection::Stdout => vec![Stream::Stdout],
+                StreamSelection::Stderr => vec![Stream::Stderr],
+                StreamSelection::Both => vec![Stream::Stdout, Stream::Stderr],
+            },
+            filter,
+            offset: request.offset.unwrap_or(0),
+            limit: request.limit.unwrap_or(u64::MAX),
+            tail: false,
+            bytes_max: LINES_BYTES_MAX,
+        };
+        Ok(self.search(&agent, query).await?)
+    }
+
+    /// Looks through output, a few at a time: each keeps a core busy for as long as it takes.
+    pub(super) async fn search(
+        &self,
+        agent: &AgentHandle,
+        mut query: LineQuery,
+    ) -> Result<Lines, AgentError> {
+        query.limit = query.limit.min(MAX_LINES_IN_REPLY as u64);
+        // The semaphore is never closed.
+        let _turn = self.shared.searches.acquire().await;
+        agent.query(query).await
+    }
+
+    fn answer_query(
+        &self,
+        request: OutputQueryRequest,
+        found: Result<Lines, Refusal>,
+    ) -> OutputQueryResponse {
+        let mut response = OutputQueryResponse {
+            request_id: request.request_id,
+            agent_id: request.agent_id,
+            success: found.is_ok(),
+            lines: Vec::new(),
+            total_lines: None,
+            has_more: false,
+            error: None,
+            error_code: None,
+        };
+        match found {
+            Ok(found) => {
+                response.lines = found.lines;
+                response.total_lines = Some(found.total);
+                response.has_more = found.has_more;
+            }
+            Err(refusal) => {
+                self.count_error();
+                response.error = Some(refusal.error);
+                response.error_code = Some(refusal.code);
+            }
+        }
+        response
+    }
+}

@@ -1,0 +1,196 @@
+//! What goes out on the event socket without being asked for: changes of status, heartbeats, and
+//! live output while somebody listens.
+//!
+//! One task owns the socket. What it sends may get lost on the way to a slow reader; every event
+//! can be asked for again by its number, and every byte of output by its offset.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use descartes_protocol::{AgentId, HealthCheckResponse, Reply, Stream, Timestamp, topics};
+use descartes_runner::{AgentHandle, AgentRunner, AgentUpdate, LocalProcessRunner};
+use descartes_transport::{EventSocket, Interest};
+use tokio::sync::mpsc;
+use tokio::time::{Interval, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use crate::events::{EventLog, Passing};
+use crate::handlers::Handlers;
+
+mod live;
+
+use live::LiveOutput;
+
+/// Events taken from the log at a time.
+const BATCH: usize = 256;
+
+/// Pieces of live output that may wait for the socket's task.
+const OUTPUT_QUEUE: usize = 64;
+
+/// The task that owns the event socket.
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    socket: EventSocket,
+    interest: Interest,
+    log: Arc<EventLog>,
+    passing: Passing,
+    handlers: Handlers,
+    runner: LocalProcessRunner,
+    server_topic: String,
+    broadcasts_status: bool,
+    heartbeat: Interval,
+    /// The last event that was sent.
+    sent: u64,
+    live: HashMap<(AgentId, Stream), LiveOutput>,
+    output: (mpsc::Sender<Piece>, mpsc::Receiver<Piece>),
+    dropped: Arc<AtomicU64>,
+}
+
+/// A message that is ready to go out.
+#[derive(Debug)]
+pub(crate) struct Piece {
+    pub(crate) topic: String,
+    pub(crate) body: Bytes,
+}
+
+/// What a publisher is made of.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) socket: EventSocket,
+    pub(crate) log: Arc<EventLog>,
+    pub(crate) passing: Passing,
+    pub(crate) handlers: Handlers,
+    pub(crate) runner: LocalProcessRunner,
+    pub(crate) server_id: String,
+    pub(crate) broadcasts_status: bool,
+    pub(crate) heartbeat_interval: Duration,
+    pub(crate) dropped: Arc<AtomicU64>,
+}
+
+/// What the publisher's loop wakes up for.
+#[derive(Debug)]
+enum Event {
+    LogGrew,
+    Passing(AgentUpdate, Timestamp),
+    InterestChanged,
+    Output(Piece),
+    Heartbeat,
+    Stop,
+}
+
+impl Publisher {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let mut heartbeat = tokio::time::interval(parts.heartbeat_interval);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        Self {
+            interest: parts.socket.interest(),
+            socket: parts.socket,
+            sent: parts.log.sequence(),
+            log: parts.log,
+            passing: parts.passing,
+            handlers: parts.handlers,
+            runner: parts.runner,
+            server_topic: topics::server(&parts.server_id),
+            broadcasts_status: parts.broadcasts_status,
+            heartbeat,
+            live: HashMap::new(),
+            output: mpsc::channel(OUTPUT_QUEUE),
+            dropped: parts.dropped,
+        }
+    }
+
+    /// Publishes until `stop`, then sends what the log still holds and closes the socket.
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        loop {
+            match self.next_event(&stop).await {
+                Event::LogGrew => self.publish_log(),
+                Event::Passing(update, at) => self.publish_passing(&update, at),
+                Event::InterestChanged => self.follow_interest(),
+                Event::Output(piece) => self.socket.publish(&piece.topic, piece.body),
+                Event::Heartbeat => self.publish_heartbeat(),
+                Event::Stop => break,
+            }
+            self.dropped.store(self.socket.dropped(), Ordering::Relaxed);
+        }
+        self.live.clear();
+        self.publish_log();
+        self.socket.close().await;
+    }
+
+    async fn next_event(&mut self, stop: &CancellationToken) -> Event {
+        tokio::select! {
+            () = self.log.grown_beyond(self.sent) => Event::LogGrew,
+            Some((update, at)) = self.passing.recv() => Event::Passing(update, at),
+            Ok(_) = self.interest.changed() => Event::InterestChanged,
+            Some(piece) = self.output.1.recv() => Event::Output(piece),
+            _ = self.heartbeat.tick() => Event::Heartbeat,
+            () = stop.cancelled() => Event::Stop,
+        }
+    }
+
+    fn publish_log(&mut self) {
+        let page = self.log.after(self.sent, BATCH, None);
+        self.sent = page.next_sequence;
+        for update in page.events {
+            if update.agent_sequence == Some(1) {
+                // Whoever subscribed before the agent was there gets its output from the start.
+                self.follow_agent(update.agent_id, Some(0));
+            }
+            let topic = topics::status(update.agent_id);
+            if self.broadcasts_status && self.interest.wants(&topic) {
+                self.socket.publish(&topic, update.encode());
+            }
+        }
+    }
+
+    fn publish_passing(&self, update: &AgentUpdate, at: Timestamp) {
+        let topic = topics::status(update.agent_id);
+        if self.broadcasts_status && self.interest.wants(&topic) {
+            self.socket
+                .publish(&topic, self.log.update(update, at, None).encode());
+        }
+    }
+
+    fn publish_heartbeat(&self) {
+        if self.broadcasts_status && self.interest.wants(&self.server_topic) {
+            let heartbeat: HealthCheckResponse = self.handlers.heartbeat(String::new());
+            self.socket
+                .publish(&self.server_topic, Reply::from(heartbeat).encode());
+        }
+    }
+
+    /// Begins to send output that somebody wants now, and stops what nobody does any more.
+    fn follow_interest(&mut self) {
+        let interest = &self.interest;
+        self.live.retain(|(agent, stream), live| {
+            interest.wants(&topics::log(*agent, *stream)) && !live.has_ended()
+        });
+        for handle in self.runner.agents(None) {
+            if !handle.status().is_final() {
+                self.follow(&handle, None);
+            }
+        }
+    }
+
+    fn follow_agent(&mut self, id: AgentId, from: Option<u64>) {
+        if let Some(handle) = self.runner.agent(id) {
+            self.follow(&handle, from);
+        }
+        self.live.retain(|_, live| !live.has_ended());
+    }
+
+    fn follow(&mut self, handle: &AgentHandle, from: Option<u64>) {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            let topic = topics::log(handle.id(), stream);
+            if self.interest.wants(&topic) {
+                let sender = &self.output.0;
+                self.live.entry((handle.id(), stream)).or_insert_with(|| {
+                    LiveOutput::start(handle, stream, topic, from, sender.clone())
+                });
+            }
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! One run of the server, from the first file to the last socket.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant, SystemTime};
+
+use descartes_runner::backend::HostEnv;
+use descartes_runner::{Departure, LocalProcessRunner, LocalRunnerConfig};
+use descartes_transport::{Endpoint, EventSocket, Limits, RequestSocket, ServerSecurity};
+use tokio_util::sync::CancellationToken;
+
+use super::requests::Requests;
+use super::{Phase, Run, Serving, ZmqAgentServer};
+use crate::config::{OnShutdown, SecurityMode, Settled, ZmqServerConfig, host_name};
+use crate::error::{AgentResult, ServerError};
+use crate::events::EventLog;
+use crate::handlers::{Handlers, Shared};
+use crate::keys::{AuthorizedClients, KeyStore};
+use crate::publisher::{Parts, Publisher};
+
+/// The sockets, and the clients that they let in.
+struct Sockets {
+    requests: RequestSocket,
+    events: Option<EventSocket>,
+    clients: Option<Arc<AuthorizedClients>>,
+}
+
+pub(super) async fn run(server: &ZmqAgentServer, run: &Run) -> AgentResult<()> {
+    let config = &server.shared.config;
+    let settled = config.settle().map_err(ServerError::Config)?;
+    let (log, passing) = EventLog::new(&config.server_id);
+    let log = Arc::new(log);
+    // The state folder first: its lock keeps two servers from meeting anywhere else.
+    let runner = LocalProcessRunner::open(runner_config(config, &settled), log.clone()).await?;
+    let _abandoned = runner.abandon_on_drop();
+    let sockets = match bind(config, &settled).await {
+        Ok(sockets) => sockets,
+        Err(error) => {
+            // Agents that were found go on; nobody was there to ask for their end.
+            runner.leave(Departure::Detach).await;
+            return Err(error);
+        }
+    };
+    let serving = Serving {
+        runner: runner.clone(),
+        endpoint: sockets.requests.local_endpoint().clone(),
+        pub_endpoint: sockets
+            .events
+            .as_ref()
+            .map(|socket| socket.local_endpoint().clone()),
+        since: Instant::now(),
+        since_time: SystemTime::now(),
+    };
+    let dropped = Arc::new(AtomicU64::new(0));
+    let handlers = Handlers::new(Shared {
+        server_id: config.server_id.clone(),
+        runner: runner.clone(),
+        events: log.clone(),
+        counters: server.shared.counters.clone(),
+        request_timeout: config.request_timeout(),
+        started: serving.since,
+        started_at: serving.since_time,
+        advertised_pub: serving
+            .pub_endpoint
+            .as_ref()
+            .map(|endpoint| advertised(config, endpoint)),
+        dropped_events: dropped.clone(),
+        searches: Shared::searches(),
+    });
+    let publishing_ends = CancellationToken::new();
+    let _unpublished = publishing_ends.clone().drop_guard();
+    let publisher = sockets.events.map(|socket| {
+        let publisher = Publisher::new(Parts {
+            socket,
+            log,
+            passing,
+            handlers: handlers.clone(),
+            runner: runner.clone(),
+            server_id: config.server_id.clone(),
+            broadcasts_status: config.enable_status_updates,
+            heartbeat_interval: Duration::from_secs(config.status_update_interval_secs),
+            dropped,
+        });
+        tokio::spawn(publisher.run(publishing_ends.clone()))
+    });
+    let counters = server.shared.counters.clone();
+    let requests = Requests::new(sockets.requests, handlers, sockets.clients, counters);
+    tracing::info!(endpoint = %serving.endpoint, pub_endpoint = ?serving.pub_endpoint.as_ref().map(ToString::to_string), curve = settled.curve, server_id = %config.server_id, "serving");
+    server.serves(serving);
+    let served = serve(server, run, requests, &runner).await;
+    publishing_ends.cancel();
+    if let Some(publisher) = publisher {
+        // A publisher that panicked has nothing left to send.
+        let _ = publisher.await;
+    }
+    tracing::info!("stopped");
+    served
+}
+
+/// Answers requests until the server is to stop and its agents are dealt with: also while they
+/// end, so that one can watch them do it.
+async fn serve(
+    server: &ZmqAgentServer,
+    run: &Run,
+    requests: Requests<Handlers>,
+    runner: &LocalProcessRunner,
+) -> AgentResult<()> {
+    let answering_ends = CancellationToken::new();
+    let answering = requests.run(answering_ends.clone());
+    let ending = async {
+        run.stop.cancelled().await;
+        server.shared.phase.send_replace(Phase::Stopping);
+        let departure = departure(&server.shared.config, run);
+        tracing::info!(?departure, "stopping");
+        let left = runner.leave(departure).await;
+        for agent in left {
+            tracing::info!(agent = %agent.id(), status = %agent.status(), "an agent goes on without a server");
+        }
+        answering_ends.cancel();
+    };
+    let (answered, ()) = tokio::join!(
+        async {
+            let answered = answering.await;
+            // A socket that failed ends the server; a stop has cancelled this already.
+            run.stop.cancel();
+            answered
+        },
+        ending
+    );
+    answered
+}
+
+fn departure(config: &ZmqServerConfig, run: &Run) -> Departure {
+    match config.on_shutdown {
+        OnShutdown::Detach => Departure::Detach,
+        OnShutdown::Stop => Departure::Stop {
+            within: Duration::from_secs(config.shutdown_timeout_secs),
+            hurry: run.hurry.clone(),
+        },
+    }
+}
+
+fn runner_config(config: &ZmqServerConfig, settled: &Settled) -> LocalRunnerConfig {
+    LocalRunnerConfig {
+        server_id: config.server_id.clone(),
+        state_dir: settled.state_dir.clone(),
+        max_agents: config.max_agents,
+        process: config.runner_config.clone(),
+        backends: config.backends.clone(),
+        host_env: HostEnv::from_process(),
+        retain_finished: config.retain_finished,
+        retain_for: Duration::from_secs(config.retain_secs),
+        retain_bytes: config.retain_bytes,
+    }
+}
+
+async fn bind(config: &ZmqServerConfig, settled: &Settled) -> AgentResult<Sockets> {
+    let limits = Limits::default();
+    let (security, keys, clients) = security(config, settled)?;
+    let requests = RequestSocket::bind(&settled.endpoint, security.clone(), &limits).await?;
+    let events = match &settled.pub_endpoint {
+        Some(endpoint) => Some(EventSocket::bind(endpoint, security, &limits).await?),
+        None => None,
+    };
+    if let Some(keys) = keys {
+        let endpoint = advertised(config, requests.local_endpoint()).to_string();
+        let pub_endpoint = events
+            .as_ref()
+            .map(|socket| advertised(config, socket.local_endpoint()).to_string());
+        let bundle = keys.advertise(
+            &settled.keys_dir,
+            &endpoint,
+            &pub_endpoint.unwrap_or_default(),
+        )?;
+        if let Some(path) = bundle {
+            tracing::info!(path = %path.display(), "a client that has this file can connect");
+        }
+    }
+    Ok(Sockets {
+        requests,
+        events,
+        clients,
+    })
+}
+
+type Security = (
+    ServerSecurity,
+    Option<KeyStore>,
+    Option<Arc<AuthorizedClients>>,
+);
+
+fn security(config: &ZmqServerConfig, settled: &Settled) -> AgentResult<Security> {
+    if !settled.curve {
+        if config.security.mode == SecurityMode::None && !settled.endpoint.is_local_only() {
+            tracing::warn!(endpoint = %settled.endpoint, "security.mode is \"none\" on an address that other hosts can reach: everybody who reaches it can run the configured backends as this user");
+        }
+        return Ok((ServerSecurity::Null, None, None));
+    }
+    let keys = KeyStore::open(&settled.keys_dir, &settled.authorized_clients)?;
+    let clients = Arc::new(AuthorizedClients::load(&settled.authorized_clients)?);
+    let listed = clients.clone();
+    let security = ServerSecurity::Curve {
+        keypair: keys.keypair().clone(),
+        allow: Arc::new(move |key| listed.role(key).is_some()),
+    };
+    Ok((security, Some(keys), Some(clients)))
+}
+
+/// An endpoint as clients on other hosts reach it.
+fn advertised(config: &ZmqServerConfig, endpoint: &Endpoint) -> Endpoint {
+    let host = match &config.advertise_host {
+        Some(host) => host.clone(),
+        None if endpoint.is_wildcard() => host_name(),
+        None => return endpoint.clone(),
+    };
+    endpoint.with_host(&host).unwrap_or_else(|error| {
+        tracing::warn!(%error, host, "advertise_host cannot stand in an endpoint");
+        endpoint.clone()
+    })
+}

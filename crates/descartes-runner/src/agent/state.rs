@@ -1,0 +1,411 @@
+//! What is known of one agent, from what its shim and its own output said.
+
+use descartes_protocol::{
+    AgentId, AgentInfo, AgentResult, AgentStatus, EndReason, MapWriter, OutputSizes, PauseMode,
+    Raw, Stream, Timestamp, UpdateType, Usage,
+};
+use descartes_shim::record::{self, Exit, StreamEnd};
+use descartes_shim::wire::{Paused, Refusal, Sizes};
+use tokio::sync::mpsc;
+
+use super::{Agent, Order, Progress, timestamp};
+use crate::admission::Place;
+use crate::error::AgentError;
+use crate::observer::AgentUpdate;
+use crate::parser::Observation;
+use crate::summary::Summary;
+
+/// One agent's state, behind its lock.
+#[derive(Debug)]
+pub(crate) struct AgentState {
+    pub(crate) phase: Phase,
+    pid: i32,
+    started_at: Timestamp,
+    sizes: Sizes,
+    cursors: [u64; 2],
+    sequence: u64,
+    said: Said,
+}
+
+/// What an agent said of itself on stdout.
+#[derive(Debug, Default)]
+pub(crate) struct Said {
+    pub(crate) session_id: Option<String>,
+    pub(crate) model: Option<String>,
+    pub(crate) usage: Option<Usage>,
+    pub(crate) result: Option<AgentResult>,
+}
+
+/// Where an agent is in its life.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// Its processes are there.
+    Live {
+        commands: mpsc::Sender<Order>,
+        /// Whether its model is thinking, by its own word.
+        thinking: bool,
+        paused: Option<Paused>,
+        /// Given back at the end.
+        place: Option<Place>,
+    },
+    /// None of its processes is left.
+    Finished { status: AgentStatus, exit: Exit },
+}
+
+impl AgentState {
+    pub(super) fn running(
+        commands: mpsc::Sender<Order>,
+        state: &record::State,
+        sizes: Sizes,
+    ) -> Self {
+        let phase = Phase::Live {
+            commands,
+            thinking: false,
+            paused: None,
+            place: None,
+        };
+        Self::new(phase, state, sizes)
+    }
+
+    /// An agent that had ended before this server began.
+    pub(crate) fn finished(state: &record::State, exit: Exit, summary: Option<Summary>) -> Self {
+        let sizes = Sizes {
+            stdout: exit.stdout.bytes,
+            stderr: exit.stderr.bytes,
+        };
+        let status = final_status(&exit, false);
+        let mut finished = Self::new(Phase::Finished { status, exit }, state, sizes);
+        if let Some(summary) = summary {
+            finished.said = Said {
+                usage: summary.usage(),
+                result: summary.result(),
+                session_id: summary.session_id,
+                model: summary.model,
+            };
+            if let Phase::Finished { status, .. } = &mut finished.phase {
+                *status = summary.status;
+            }
+        }
+        finished
+    }
+
+    /// What the agent said of itself.
+    pub(crate) fn said(&self) -> &Said {
+        &self.said
+    }
+
+    fn new(phase: Phase, state: &record::State, sizes: Sizes) -> Self {
+        Self {
+            phase,
+            pid: state.pid,
+            started_at: timestamp(state.started_at),
+            sizes,
+            cursors: [0; 2],
+            sequence: 0,
+            said: Said::default(),
+        }
+    }
+
+    pub(crate) fn status(&self) -> AgentStatus {
+        match &self.phase {
+            Phase::Live {
+                paused: Some(_), ..
+            } => AgentStatus::Paused,
+            Phase::Live { thinking: true, .. } => AgentStatus::Thinking,
+            Phase::Live { .. } => AgentStatus::Running,
+            Phase::Finished { status, .. } => *status,
+        }
+    }
+
+    /// Where commands go, as long as there is somebody to take them.
+    pub(crate) fn commands(&self) -> Option<&mpsc::Sender<Order>> {
+        match &self.phase {
+            Phase::Live { commands, .. } => Some(commands),
+            Phase::Finished { .. } => None,
+        }
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        matches!(self.phase, Phase::Finished { .. })
+    }
+
+    /// When it ended, in seconds since the epoch.
+    pub(crate) fn finished_at(&self) -> Option<u64> {
+        match &self.phase {
+            Phase::Finished { exit, .. } => Some(exit.finished_at.secs),
+            Phase::Live { .. } => None,
+        }
+    }
+
+    /// Length of a stream that has ended.
+    pub(crate) fn stream_end(&self, stream: Stream) -> Option<u64> {
+        let end = |end: &StreamEnd| end.bytes;
+        match (&self.phase, stream) {
+            (Phase::Live { .. }, _) => None,
+            (Phase::Finished { exit, .. }, Stream::Stdout) => Some(end(&exit.stdout)),
+            (Phase::Finished { exit, .. }, Stream::Stderr) => Some(end(&exit.stderr)),
+        }
+    }
+
+    pub(crate) fn cursor(&self, stream: Stream) -> u64 {
+        self.cursors[index(stream)]
+    }
+
+    /// Moves the cursor, unless another reader has moved it meanwhile.
+    pub(crate) fn move_cursor(&mut self, stream: Stream, from: u64, to: u64) -> bool {
+        let cursor = &mut self.cursors[index(stream)];
+        let ours = *cursor == from;
+        if ours {
+            *cursor = to;
+        }
+        ours
+    }
+
+    pub(crate) fn progress(&self) -> Progress {
+        Progress {
+            stdout_bytes: self.sizes.stdout,
+            stderr_bytes: self.sizes.stderr,
+            finished: self.is_finished(),
+        }
+    }
+
+    pub(crate) fn set_sizes(&mut self, sizes: Sizes) {
+        self.sizes = sizes;
+    }
+
+    pub(crate) fn set_place(&mut self, taken: Place) {
+        if let Phase::Live { place, .. } = &mut self.phase {
+            *place = Some(taken);
+        }
+    }
+
+    /// Takes what the shim says of a pause; returns whether that is news.
+    pub(crate) fn set_paused(&mut self, now: Option<Paused>) -> bool {
+        match &mut self.phase {
+            Phase::Live { paused, .. } if *paused != now => {
+                *paused = now;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes what the agent said of itself; returns whether its status changed.
+    pub(crate) fn observe(&mut self, observation: Observation) -> bool {
+        match observation {
+            Observation::Session(session) => self.said.session_id = Some(session),
+            Observation::Model(model) => self.said.model = Some(model),
+            Observation::Usage(usage) => {
+                self.said.usage = Some(Usage {
+                    input_tokens: usage.input_tokens,
+                    output_tokens: usage.output_tokens,
+                    cache_read_tokens: usage.cache_read_tokens,
+                    cost_usd: usage.cost_usd.unwrap_or(0.0),
+                });
+            }
+            Observation::Result { is_error, text } => {
+                self.said.result = Some(AgentResult { is_error, text });
+            }
+            Observation::Thinking => return self.set_thinking(true),
+            Observation::Working => return self.set_thinking(false),
+        }
+        false
+    }
+
+    fn set_thinking(&mut self, now: bool) -> bool {
+        match &mut self.phase {
+            Phase::Live {
+                thinking, paused, ..
+            } if *thinking != now => {
+                *thinking = now;
+                paused.is_none()
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes the end. `interrupted`: the agent's kind says a last word, and this one did not.
+    /// Its place is free from now on.
+    pub(crate) fn finish(&mut self, exit: Exit, interrupted: bool) {
+        let failed = interrupted
+            || self
+                .said
+                .result
+                .as_ref()
+                .is_some_and(|result| result.is_error);
+        self.sizes = Sizes {
+            stdout: exit.stdout.bytes,
+            stderr: exit.stderr.bytes,
+        };
+        let status = final_status(&exit, failed);
+        self.phase = Phase::Finished { status, exit };
+    }
+
+    /// The next change, for the observer.
+    pub(crate) fn change(&mut self, agent_id: AgentId, message: Option<String>) -> AgentUpdate {
+        self.sequence += 1;
+        let (kind, data) = match &self.phase {
+            Phase::Live { .. } => (UpdateType::StatusChanged, None),
+            Phase::Finished { exit, status } => {
+                let kind = match status {
+                    AgentStatus::Terminated => UpdateType::Terminated,
+                    _ => UpdateType::Completed,
+                };
+                (kind, Some(exit_data(exit)))
+            }
+        };
+        AgentUpdate {
+            agent_id,
+            kind,
+            status: self.status(),
+            message,
+            data,
+            agent_sequence: Some(self.sequence),
+        }
+    }
+
+    pub(crate) fn output_available(&self, agent_id: AgentId) -> AgentUpdate {
+        let data = MapWriter::new()
+            .uint("stdout_bytes", self.sizes.stdout)
+            .uint("stderr_bytes", self.sizes.stderr)
+            .finish();
+        AgentUpdate {
+            agent_id,
+            kind: UpdateType::OutputAvailable,
+            status: self.status(),
+            message: None,
+            data: Some(data),
+            agent_sequence: None,
+        }
+    }
+
+    /// Something is wrong that is no change of status.
+    pub(crate) fn error(&mut self, agent_id: AgentId, message: String) -> AgentUpdate {
+        self.sequence += 1;
+        AgentUpdate {
+            agent_id,
+            kind: UpdateType::Error,
+            status: self.status(),
+            message: Some(message),
+            data: None,
+            agent_sequence: Some(self.sequence),
+        }
+    }
+
+    pub(crate) fn info(&self, agent: &Agent) -> AgentInfo {
+        let paused = match &self.phase {
+            Phase::Live { paused, .. } => *paused,
+            Phase::Finished { .. } => None,
+        };
+        let exit = match &self.phase {
+            Phase::Live { .. } => None,
+            Phase::Finished { exit, .. } => Some(exit),
+        };
+        let notes = &agent.notes;
+        AgentInfo {
+            id: agent.id,
+            name: notes.name.clone(),
+            status: self.status(),
+            model_backend: notes.backend.clone(),
+            started_at: self.started_at,
+            task: notes.task.clone(),
+            paused_at: paused.map(|paused| timestamp(paused.since)),
+            pause_mode: paused.map(pause_mode),
+            attach_info: None,
+            server_id: agent.server_id.clone(),
+            pid: u32::try_from(self.pid).ok(),
+            exit_code: exit.and_then(|exit| exit.exit_code),
+            exit_signal: exit.and_then(|exit| exit.exit_signal),
+            end_reason: exit.map(|exit| end_reason(exit.reason)),
+            finished_at: exit.map(|exit| timestamp(exit.finished_at)),
+            metadata: notes.metadata.clone(),
+            labels: notes.labels.clone(),
+            session_id: self.said.session_id.clone(),
+            model: self.said.model.clone().or_else(|| notes.model.clone()),
+            usage: self.said.usage,
+            result: self.said.result.clone(),
+            output: OutputSizes {
+                stdout_bytes: self.sizes.stdout,
+                stderr_bytes: self.sizes.stderr,
+            },
+            agent_sequence: self.sequence,
+        }
+    }
+}
+
+fn index(stream: Stream) -> usize {
+    match stream {
+        Stream::Stdout => 0,
+        Stream::Stderr => 1,
+    }
+}
+
+fn pause_mode(paused: Paused) -> PauseMode {
+    if paused.forced {
+        PauseMode::Forced
+    } else {
+        PauseMode::Cooperative
+    }
+}
+
+/// The final status: what was done to the agent, or else what it and the kernel say of its end.
+fn final_status(exit: &Exit, failed: bool) -> AgentStatus {
+    match exit.reason {
+        record::EndReason::Exited if exit.exit_code == Some(0) && !failed => AgentStatus::Completed,
+        record::EndReason::Exited | record::EndReason::Lost | record::EndReason::MemoryLimit => {
+            AgentStatus::Failed
+        }
+        record::EndReason::Stopped
+        | record::EndReason::Killed
+        | record::EndReason::Timeout
+        | record::EndReason::IdleTimeout
+        | record::EndReason::ServerShutdown
+        | record::EndReason::Orphaned => AgentStatus::Terminated,
+    }
+}
+
+pub(super) fn end_reason(reason: record::EndReason) -> EndReason {
+    match reason {
+        record::EndReason::Exited => EndReason::Exited,
+        record::EndReason::Stopped => EndReason::Stopped,
+        record::EndReason::Killed => EndReason::Killed,
+        record::EndReason::Timeout => EndReason::Timeout,
+        record::EndReason::IdleTimeout => EndReason::IdleTimeout,
+        record::EndReason::ServerShutdown => EndReason::ServerShutdown,
+        record::EndReason::Orphaned => EndReason::Orphaned,
+        record::EndReason::MemoryLimit => EndReason::MemoryLimit,
+        record::EndReason::Lost => EndReason::Lost,
+    }
+}
+
+fn exit_data(exit: &Exit) -> Raw {
+    let mut data = MapWriter::new();
+    data = match exit.exit_code {
+        Some(code) => data.int("exit_code", code.into()),
+        None => data.nil("exit_code"),
+    };
+    data = match exit.exit_signal {
+        Some(signal) => data.int("exit_signal", signal.into()),
+        None => data.nil("exit_signal"),
+    };
+    data.str("end_reason", end_reason(exit.reason).as_str())
+        .finish()
+}
+
+/// What a shim's refusal means to who gave the command.
+pub(crate) fn outcome_error(refusal: Refusal, status: AgentStatus) -> AgentError {
+    let invalid = |why| AgentError::InvalidState { status, why };
+    match refusal {
+        Refusal::Ending => invalid("the agent is ending or has ended"),
+        Refusal::AlreadyPaused => invalid("the agent is paused already"),
+        Refusal::NotPaused => invalid("the agent is not paused"),
+        Refusal::NoStdin => invalid("the agent was started without a stdin to write to"),
+        Refusal::StdinClosed => invalid("the agent's stdin is closed"),
+        Refusal::NoCooperativePause => AgentError::NoCooperativePause,
+        Refusal::NotFrozen(pids) => AgentError::NotFrozen { pids },
+        Refusal::StdinGap { total } => AgentError::StdinGap { total },
+        Refusal::SignalFailed { errno } => {
+            AgentError::SignalFailed(std::io::Error::from_raw_os_error(errno).to_string())
+        }
+    }
+}

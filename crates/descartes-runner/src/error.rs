@@ -1,0 +1,177 @@
+//! What can go wrong with agents, each fault with its code on the wire.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use descartes_protocol::{AgentStatus, ErrorCode};
+
+use crate::backend::LaunchError;
+
+/// Why a runner cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another server has the folder.
+    #[error("the state folder {} belongs to another running server", path.display())]
+    Locked {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The folder is open to others.
+    #[error("{} can be entered by other users (mode {mode:o}); run `chmod 700 {}`", path.display(), path.display())]
+    NotPrivate {
+        /// The folder.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// The folder cannot be used.
+    #[error("failed to {action} {}", path.display())]
+    Storage {
+        /// What was being done.
+        action: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+/// Why an agent was not started. Nothing of it runs.
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    /// The backend does not exist, is not there, or does not take what was asked for.
+    #[error(transparent)]
+    Backend(#[from] LaunchError),
+    /// Something that was asked for is not allowed.
+    #[error("{field}: {reason}")]
+    InvalidConfig {
+        /// Which field of the configuration.
+        field: &'static str,
+        /// Why it is not allowed.
+        reason: String,
+    },
+    /// As many agents run as may.
+    #[error("Maximum agent limit reached: {limit} agents are running")]
+    AtCapacity {
+        /// How many may.
+        limit: usize,
+    },
+    /// The request's id was used for another agent.
+    #[error("the request id {request_id:?} belongs to a spawn with other content")]
+    Conflict {
+        /// The id.
+        request_id: String,
+    },
+    /// The request led to an agent that is not kept any more.
+    #[error(
+        "Agent not found: the request started agent {agent_id}, which has finished and was removed"
+    )]
+    Removed {
+        /// That agent.
+        agent_id: String,
+    },
+    /// The server is shutting down.
+    #[error("the server is shutting down")]
+    ShuttingDown,
+    /// It did not start in time, and was undone.
+    #[error("the agent did not start within {} s and was undone", after.as_secs_f64())]
+    TimedOut {
+        /// The time that it had.
+        after: Duration,
+    },
+    /// The operating system refused.
+    #[error("failed to {action}: {source}")]
+    Start {
+        /// What was being done.
+        action: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+impl SpawnError {
+    /// The code on the wire.
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Backend(LaunchError::UnknownBackend { .. }) => ErrorCode::UnknownBackend,
+            Self::Backend(LaunchError::BackendUnavailable { .. }) => ErrorCode::BackendUnavailable,
+            Self::Backend(LaunchError::InvalidConfig(_)) | Self::InvalidConfig { .. } => {
+                ErrorCode::InvalidConfig
+            }
+            Self::AtCapacity { .. } => ErrorCode::MaxAgentsReached,
+            Self::Conflict { .. } => ErrorCode::RequestConflict,
+            Self::Removed { .. } => ErrorCode::AgentNotFound,
+            Self::ShuttingDown => ErrorCode::ShuttingDown,
+            Self::TimedOut { .. } => ErrorCode::Timeout,
+            Self::Start { .. } => ErrorCode::SpawnFailed,
+        }
+    }
+}
+
+/// Why a command to an agent was not done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AgentError {
+    /// The agent's state does not allow it.
+    #[error("{why} (its status is {status})")]
+    InvalidState {
+        /// Its status.
+        status: AgentStatus,
+        /// What is the matter.
+        why: &'static str,
+    },
+    /// The agent's backend cannot do it.
+    #[error("the agent's backend has no cooperative pause")]
+    NoCooperativePause,
+    /// More commands wait for this agent than may.
+    #[error("too many commands are waiting for this agent; try again later")]
+    Busy,
+    /// The data goes on after bytes that never came.
+    #[error("offset is beyond the {total} bytes of stdin that were accepted so far")]
+    StdinGap {
+        /// Bytes accepted so far.
+        total: u64,
+    },
+    /// The operating system refused the signal.
+    #[error("failed to send the signal: {0}")]
+    SignalFailed(String),
+    /// Processes did not stand still in time.
+    #[error("processes {pids:?} could not be frozen in time; the agent goes on")]
+    NotFrozen {
+        /// Their pids.
+        pids: Vec<i32>,
+    },
+    /// Processes could not be killed.
+    #[error(
+        "processes {pids:?} could not be killed: they wait in the kernel or belong to another user"
+    )]
+    LeftOver {
+        /// Their pids.
+        pids: Vec<i32>,
+    },
+    /// The connection to the shim was lost on the way: it is not known whether it was done.
+    #[error("the agent's shim went away before it answered")]
+    ShimGone,
+    /// Output could not be read.
+    #[error("failed to read the agent's output: {0}")]
+    Output(String),
+    /// The regular expression is not one.
+    #[error("filter: {0}")]
+    Filter(String),
+}
+
+impl AgentError {
+    /// The code on the wire.
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::InvalidState { .. } | Self::StdinGap { .. } => ErrorCode::InvalidState,
+            Self::NoCooperativePause => ErrorCode::UnsupportedCommand,
+            Self::Busy => ErrorCode::Busy,
+            Self::SignalFailed(_) | Self::ShimGone | Self::Output(_) => ErrorCode::Internal,
+            Self::NotFrozen { .. } | Self::LeftOver { .. } => ErrorCode::Timeout,
+            Self::Filter(_) => ErrorCode::MalformedMessage,
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The server's side of the socket to one shim.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+
+use descartes_shim::record;
+use descartes_shim::wire::{self, Message, Request};
+use rustix::fs::{Mode, OFlags};
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+
+const READ_BYTES: usize = 8 * 1024;
+
+/// A connection to a shim, buffered in both directions.
+#[derive(Debug)]
+pub(crate) struct Link {
+    stream: UnixStream,
+    decoder: wire::Decoder,
+    unsent: VecDeque<u8>,
+}
+
+impl Link {
+    /// Takes over a connected socket. Must be called within a runtime.
+    pub(crate) fn new(stream: std::os::unix::net::UnixStream) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        Ok(Self {
+            stream: UnixStream::from_std(stream)?,
+            decoder: wire::Decoder::default(),
+            unsent: VecDeque::new(),
+        })
+    }
+
+    /// Queues a request. It goes out while [`Link::next`] is awaited.
+    pub(crate) fn send(&mut self, request: &Request, data: &[u8]) {
+        self.unsent.extend(wire::encode(request, data));
+    }
+
+    /// Bytes that the shim has not taken yet.
+    pub(crate) fn unsent(&self) -> usize {
+        self.unsent.len()
+    }
+
+    /// The next message of the shim; sends what is queued meanwhile.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::UnexpectedEof`] when the shim closed the connection, or what the socket
+    /// says.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub(crate) async fn next(&mut self) -> io::Result<Message> {
+        loop {
+            if let Some((message, _)) = self.decoder.next()? {
+                return Ok(message);
+            }
+            let mut interest = Interest::READABLE;
+            if !self.unsent.is_empty() {
+                interest |= Interest::WRITABLE;
+            }
+            let ready = self.stream.ready(interest).await?;
+            if ready.is_writable() {
+                self.flush()?;
+            }
+            if ready.is_readable() {
+                self.fill()?;
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        while !self.unsent.is_empty() {
+            match self.stream.try_write(self.unsent.as_slices().0) {
+                Ok(count) => drop(self.unsent.drain(..count)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                // What the shim said before it closed is still to be read.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    self.unsent = VecDeque::new();
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.unsent = VecDeque::new();
+        Ok(())
+    }
+
+    fn fill(&mut self) -> io::Result<()> {
+        let mut buffer = [0; READ_BYTES];
+        match self.stream.try_read(&mut buffer) {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => {
+                self.decoder.push(&buffer[..count]);
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Connects to the shim whose agent's folder is `dir`. Blocks while the shim's backlog is full.
+pub(crate) fn connect(dir: &Path) -> io::Result<std::os::unix::net::UnixStream> {
+    // The folder's own path may be too long for a socket address.
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder: OwnedFd = rustix::fs::open(dir, flags, Mode::empty())?;
+    let path = format!(
+        "/proc/self/fd/{}/{}",
+        folder.as_fd().as_raw_fd(),
+        record::SOCKET
+    );
+    std::os::unix::net::UnixStream::connect(path)
+}

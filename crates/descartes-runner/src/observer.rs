@@ -1,0 +1,37 @@
+//! Whom the runner tells what happens to agents.
+
+use descartes_protocol::{AgentId, AgentStatus, Raw, UpdateType};
+
+/// One thing that happened to an agent.
+#[derive(Debug, Clone)]
+pub struct AgentUpdate {
+    /// Which agent.
+    pub agent_id: AgentId,
+    /// What kind of thing.
+    pub kind: UpdateType,
+    /// The agent's status from now on.
+    pub status: AgentStatus,
+    /// It in words.
+    pub message: Option<String>,
+    /// It in figures.
+    pub data: Option<Raw>,
+    /// The number of this change among the agent's own, from 1; `None` where it is not kept.
+    pub agent_sequence: Option<u64>,
+}
+
+/// Takes the updates of all agents.
+///
+/// It is called while the agent's state is locked, so that the updates of one agent come in
+/// order and never before the state that they tell of. It must not wait, nor ask the agent.
+pub trait Observer: std::fmt::Debug + Send + Sync + 'static {
+    /// Something happened to an agent.
+    fn update(&self, update: AgentUpdate);
+}
+
+/// Takes no notice.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoObserver;
+
+impl Observer for NoObserver {
+    fn update(&self, _: AgentUpdate) {}
+}

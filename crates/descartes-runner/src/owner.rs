@@ -1,0 +1,353 @@
+//! The task that owns one running agent: it alone speaks with the shim and changes the state.
+//!
+//! Commands go to the shim in the order in which they were queued, without waiting for earlier
+//! ones; the shim answers each when its effect is there. So a read, a kill or a second stop never
+//! waits for a stop that is under way.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use descartes_shim::record::{self, EndReason, Exit, StreamEnd, WallTime};
+use descartes_shim::segments;
+use descartes_shim::tree::Process;
+use descartes_shim::wire::{Command, Hello, Message, Outcome, Refusal, Request, Sizes};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use crate::agent::{Agent, COMMANDS_MAX, Order};
+use crate::eradicate::eradicate;
+use crate::link::{self, Link};
+use crate::observer::Observer;
+use crate::store;
+use crate::summary::{self, Summary};
+use crate::watcher::Watcher;
+
+/// Bytes that a shim may leave unread before no more commands are taken for it.
+const UNSENT_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Least time between two `output_available` of one agent.
+const OUTPUT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Pause between two looks at a shim that is about to go, or to come.
+const RETRY_INTERVAL: Duration = Duration::from_millis(5);
+
+/// The owner of one agent.
+#[derive(Debug)]
+pub(crate) struct Owner {
+    agent: Arc<Agent>,
+    link: Link,
+    orders: mpsc::Receiver<Order>,
+    observer: Arc<dyn Observer>,
+    waiting: HashMap<u64, Order>,
+    /// Who waits for the end, until it is in the state.
+    end_waiters: Vec<oneshot::Sender<Outcome>>,
+    next_request: u64,
+    attention: watch::Receiver<usize>,
+    watcher: Option<Watcher>,
+    /// When output may be announced next, and whether there is any to announce.
+    output_due: Instant,
+    output_pending: bool,
+}
+
+/// What the owner's loop wakes up for.
+#[derive(Debug)]
+enum Event {
+    Order(Order),
+    Message(Message),
+    LinkBroke(io::Error),
+    Attention,
+    OutputDue,
+}
+
+/// How an owner's agent ended.
+#[derive(Debug)]
+enum End {
+    Recorded(Exit),
+    /// The server goes and leaves the agent to itself.
+    Detached,
+}
+
+impl Owner {
+    pub(crate) fn new(
+        agent: Arc<Agent>,
+        link: Link,
+        orders: mpsc::Receiver<Order>,
+        observer: Arc<dyn Observer>,
+        watcher: Option<Watcher>,
+    ) -> Self {
+        Self {
+            attention: agent.attention(),
+            agent,
+            link,
+            orders,
+            observer,
+            waiting: HashMap::new(),
+            end_waiters: Vec::new(),
+            next_request: 1,
+            watcher,
+            output_due: Instant::now(),
+            output_pending: false,
+        }
+    }
+
+    /// Owns the agent until it has ended.
+    pub(crate) async fn run(mut self) {
+        self.attention.mark_changed();
+        let end = loop {
+            let event = self.next_event().await;
+            if let Some(end) = self.handle(event).await {
+                break end;
+            }
+        };
+        match end {
+            End::Recorded(exit) => self.finish(exit).await,
+            End::Detached => {}
+        }
+    }
+
+    async fn next_event(&mut self) -> Event {
+        let takes_orders =
+            self.waiting.len() < COMMANDS_MAX && self.link.unsent() < UNSENT_BYTES_MAX;
+        tokio::select! {
+            message = self.link.next() => match message {
+                Ok(message) => Event::Message(message),
+                Err(error) => Event::LinkBroke(error),
+            },
+            Some(order) = self.orders.recv(), if takes_orders => Event::Order(order),
+            Ok(()) = self.attention.changed() => Event::Attention,
+            () = tokio::time::sleep_until(self.output_due), if self.output_pending => Event::OutputDue,
+        }
+    }
+
+    async fn handle(&mut self, event: Event) -> Option<End> {
+        match event {
+            Event::Order(order) => self.forward(order),
+            Event::Message(message) => return self.hear(message),
+            Event::LinkBroke(error) => return self.relink(error).await,
+            Event::Attention => self.tell_attention(),
+            Event::OutputDue => self.announce_output(),
+        }
+        None
+    }
+
+    fn forward(&mut self, order: Order) {
+        let id = self.request(order.command.clone(), &order.data);
+        self.waiting.insert(id, order);
+    }
+
+    fn request(&mut self, command: Command, data: &[u8]) -> u64 {
+        let id = self.next_request;
+        self.next_request += 1;
+        self.link.send(&Request { id, command }, data);
+        id
+    }
+
+    fn tell_attention(&mut self) {
+        let wanted = *self.attention.borrow_and_update() > 0;
+        self.request(Command::Watch(wanted), &[]);
+    }
+
+    fn hear(&mut self, message: Message) -> Option<End> {
+        match message {
+            Message::Hello(hello) => self.greet(&hello),
+            Message::Reply { id, outcome } => self.settle(id, outcome),
+            Message::Output(sizes) => self.output_grew(sizes),
+            Message::Ended(exit) => return Some(End::Recorded(exit)),
+            // Only a shim that never started says so, and the spawn has read that.
+            Message::Failed(_) => {}
+        }
+        None
+    }
+
+    fn greet(&mut self, hello: &Hello) {
+        self.output_grew(hello.sizes);
+        let mut state = self.agent.state();
+        if state.set_paused(hello.paused) {
+            self.observer.update(state.change(self.agent.id, None));
+        }
+    }
+
+    fn settle(&mut self, id: u64, outcome: Outcome) {
+        let Some(order) = self.waiting.remove(&id) else {
+            return;
+        };
+        let paused = match (&order.command, &outcome) {
+            (Command::Pause(_), Outcome::Paused(paused)) => Some(Some(*paused)),
+            (Command::Resume, Outcome::Done) => Some(None),
+            _ => None,
+        };
+        if let Some(paused) = paused {
+            let mut state = self.agent.state();
+            if state.set_paused(paused) {
+                self.observer.update(state.change(self.agent.id, None));
+            }
+        }
+        if matches!(outcome, Outcome::Ended(_)) {
+            self.end_waiters.push(order.reply);
+        } else {
+            // Who asked may have gone.
+            let _ = order.reply.send(outcome);
+        }
+    }
+
+    fn output_grew(&mut self, sizes: Sizes) {
+        let progress = {
+            let mut state = self.agent.state();
+            state.set_sizes(sizes);
+            state.progress()
+        };
+        let grew = self.agent.progress.send_if_modified(|before| {
+            let grew = *before != progress;
+            *before = progress;
+            grew
+        });
+        if grew {
+            self.output_pending = true;
+            if Instant::now() >= self.output_due {
+                self.announce_output();
+            }
+        }
+    }
+
+    fn announce_output(&mut self) {
+        self.output_pending = false;
+        self.output_due = Instant::now() + OUTPUT_INTERVAL;
+        let state = self.agent.state();
+        self.observer.update(state.output_available(self.agent.id));
+    }
+
+    /// The connection broke: the shim let it go, or is gone itself.
+    async fn relink(&mut self, error: io::Error) -> Option<End> {
+        tracing::debug!(agent = %self.agent.id, %error, "the connection to the shim broke");
+        // Whether the shim still did what was on the way cannot be known.
+        self.waiting.clear();
+        loop {
+            let agent = Arc::clone(&self.agent);
+            match tokio::task::spawn_blocking(move || look_for_shim(&agent)).await {
+                Ok(Ok(Shim::Connected(stream))) => match Link::new(stream) {
+                    Ok(link) => {
+                        self.link = link;
+                        self.attention.mark_changed();
+                        return None;
+                    }
+                    Err(error) => self.complain(&error),
+                },
+                Ok(Ok(Shim::Gone(exit))) => return Some(End::Recorded(exit)),
+                Ok(Ok(Shim::Between)) => {}
+                Ok(Err(error)) => self.complain(&error),
+                // The runtime is shutting down.
+                Err(_) => return Some(End::Detached),
+            }
+            tokio::time::sleep(RETRY_INTERVAL).await;
+        }
+    }
+
+    fn complain(&self, error: &io::Error) {
+        tracing::warn!(agent = %self.agent.id, %error, "failed to reach the agent's shim; trying again");
+    }
+
+    /// Puts the end into the state, frees the agent's place, and tells everybody.
+    async fn finish(mut self, exit: Exit) {
+        let mut interrupted = false;
+        if let Some(watcher) = self.watcher.take() {
+            let said_last_word = watcher.finish(exit.stdout.bytes).await;
+            interrupted = exit.exit_code == Some(0) && !said_last_word;
+        }
+        let summary = {
+            let mut state = self.agent.state();
+            state.finish(exit.clone(), interrupted);
+            self.observer
+                .update(state.change(self.agent.id, Some(in_words(&exit))));
+            Summary::of(&state)
+        };
+        summary::write(&self.agent, summary).await;
+        self.agent
+            .progress
+            .send_replace(self.agent.state().progress());
+        for waiter in self.end_waiters {
+            let _ = waiter.send(Outcome::Ended(exit.clone()));
+        }
+        self.orders.close();
+        let mut unheard: VecDeque<Order> = self.waiting.into_values().collect();
+        while let Ok(order) = self.orders.try_recv() {
+            unheard.push_back(order);
+        }
+        for order in unheard {
+            let _ = order.reply.send(Outcome::Refused(Refusal::Ending));
+        }
+    }
+}
+
+/// Where a shim is that closed its connection.
+enum Shim {
+    Connected(std::os::unix::net::UnixStream),
+    /// It is coming or going; look again.
+    Between,
+    Gone(Exit),
+}
+
+/// Blocks.
+fn look_for_shim(agent: &Agent) -> io::Result<Shim> {
+    if store::is_locked(&agent.dir)? {
+        return Ok(link::connect(&agent.dir).map_or(Shim::Between, Shim::Connected));
+    }
+    if let Some(exit) = record::read(&agent.dir, record::EXIT)? {
+        return Ok(Shim::Gone(exit));
+    }
+    tracing::error!(agent = %agent.id, "the agent's shim died; killing what is left of the agent");
+    bury(agent).map(Shim::Gone)
+}
+
+/// Kills what is left of an agent without a shim, and records that it was lost. Blocks.
+fn bury(agent: &Agent) -> io::Result<Exit> {
+    let state: Option<record::State> = record::read(&agent.dir, record::STATE)?;
+    let leaf = state.as_ref().and_then(|state| state.cgroup.as_deref());
+    let left = eradicate(&agent.id.to_string(), leaf, None);
+    lost(&agent.dir, &left)
+}
+
+/// Records the end of an agent whose shim died before it could. Blocks.
+pub(crate) fn lost(dir: &std::path::Path, left: &[Process]) -> io::Result<Exit> {
+    let end = |stream| -> io::Result<StreamEnd> {
+        let extent = segments::extent(&dir.join(stream))?;
+        Ok(StreamEnd {
+            bytes: extent.end,
+            lost: 0,
+        })
+    };
+    let exit = Exit {
+        version: record::VERSION,
+        exit_code: None,
+        exit_signal: None,
+        reason: EndReason::Lost,
+        forced: false,
+        finished_at: WallTime::now(),
+        stdout: end("stdout")?,
+        stderr: end("stderr")?,
+        left_over: left.iter().map(|process| process.pid).collect(),
+    };
+    record::write(&std::fs::File::open(dir)?, record::EXIT, &exit)?;
+    Ok(exit)
+}
+
+fn in_words(exit: &Exit) -> String {
+    let how = match (exit.exit_code, exit.exit_signal) {
+        (Some(code), _) => format!("exited with code {code}"),
+        (None, Some(signal)) => format!("ended by signal {signal}"),
+        (None, None) => "ended without an exit code".to_owned(),
+    };
+    let why = match exit.reason {
+        EndReason::Exited => return how,
+        EndReason::Stopped => "stopped",
+        EndReason::Killed => "killed",
+        EndReason::Timeout => "stopped at its runtime limit",
+        EndReason::IdleTimeout => "stopped for its silence",
+        EndReason::ServerShutdown => "stopped by the server's shutdown",
+        EndReason::Orphaned => "stopped because no server watched it",
+        EndReason::MemoryLimit => "killed at its memory limit",
+        EndReason::Lost => "lost its shim",
+    };
+    format!("{why}; {how}")
+}

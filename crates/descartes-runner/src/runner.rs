@@ -1,0 +1,259 @@
+//! All agents of this machine: admitted, started, adopted, listed, forgotten.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use descartes_protocol::{AgentConfig, AgentId, StringMap};
+use descartes_shim::cgroup::Base;
+use descartes_shim::template::Template;
+use tokio::sync::Semaphore;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use crate::admission::Admission;
+use crate::agent::AgentHandle;
+use crate::config::LocalRunnerConfig;
+use crate::error::{OpenError, SpawnError};
+use crate::observer::Observer;
+use crate::spawns::Spawns;
+use crate::store::Store;
+
+mod adopt;
+mod departure;
+mod health;
+mod retention;
+mod spawn;
+
+pub use departure::Departure;
+
+/// Spawns that are worked on at once; others wait their turn. One whose program lies on a file
+/// system that hangs holds its place until its time is over.
+const SPAWNS_AT_ONCE: usize = 64;
+
+/// Something that starts agents and keeps track of them.
+pub trait AgentRunner: Send + Sync {
+    /// Starts an agent. A request that was answered before leads to the same agent again.
+    ///
+    /// # Errors
+    /// [`SpawnError`]; nothing of the agent runs then.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may leave a started agent behind, which is listed as any other.
+    fn spawn(
+        &self,
+        order: SpawnOrder,
+    ) -> impl Future<Output = Result<AgentHandle, SpawnError>> + Send;
+
+    /// The agent with this id, running or finished.
+    fn agent(&self, id: AgentId) -> Option<AgentHandle>;
+
+    /// Agents in the order of their ids, which is that of their age, beginning after `after`.
+    fn agents(&self, after: Option<AgentId>) -> Vec<AgentHandle>;
+
+    /// How many agents run.
+    fn active_count(&self) -> usize;
+}
+
+/// A request to start an agent.
+#[derive(Debug, Clone)]
+pub struct SpawnOrder {
+    /// Who asks, where clients have keys.
+    pub client: Option<String>,
+    /// The request's id: with the client, the spawn's name for ever.
+    pub request_id: String,
+    /// What to start.
+    pub config: AgentConfig,
+    /// Kept with the agent.
+    pub metadata: Option<StringMap>,
+    /// How long it may take until the program is executed.
+    pub timeout: Duration,
+}
+
+/// Runs agents as processes of this machine. Clones are handles on the same runner.
+#[derive(Debug, Clone)]
+pub struct LocalProcessRunner {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: LocalRunnerConfig,
+    store: Store,
+    spawns: Spawns,
+    admission: Admission,
+    cgroups: Option<Base>,
+    descriptors_soft: Option<u64>,
+    /// Made at the first spawn, and anew when it is gone.
+    template: Mutex<Option<Template>>,
+    agents: RwLock<BTreeMap<AgentId, AgentHandle>>,
+    observer: Arc<dyn Observer>,
+    /// False from the beginning of a shutdown on.
+    accepting: AtomicBool,
+    spawn_places: Semaphore,
+    /// Ends the runner's own tasks; each of them holds the runner, and with it the state folder.
+    stopping: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl LocalProcessRunner {
+    /// Takes the state folder and all agents in it: those that still run are connected to, those
+    /// that ended are listed, those whose shims died are recorded as lost.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn open(
+        config: LocalRunnerConfig,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Self, OpenError> {
+        let limit = config
+            .process
+            .max_concurrent_agents
+            .map_or(config.max_agents, |most| most.min(config.max_agents));
+        let opening = config.clone();
+        let (store, spawns, cgroups) = spawn::blocking(move || open_files(&opening)).await??;
+        let runner = Self {
+            inner: Arc::new(Inner {
+                admission: Admission::new(limit),
+                descriptors_soft: raise_descriptor_limit(),
+                template: Mutex::new(None),
+                agents: RwLock::default(),
+                accepting: AtomicBool::new(true),
+                spawn_places: Semaphore::new(SPAWNS_AT_ONCE),
+                stopping: CancellationToken::new(),
+                tasks: TaskTracker::new(),
+                config,
+                store,
+                spawns,
+                cgroups,
+                observer,
+            }),
+        };
+        runner.adopt_all().await?;
+        runner.start_housekeeping();
+        Ok(runner)
+    }
+
+    /// Whether agents get cgroups of their own.
+    #[must_use]
+    pub fn uses_cgroups(&self) -> bool {
+        self.inner.cgroups.is_some()
+    }
+
+    /// Ends the runner's tasks when the result is dropped: agents go on without a server, as after
+    /// a crash.
+    #[must_use]
+    pub fn abandon_on_drop(&self) -> DropGuard {
+        self.inner.stopping.clone().drop_guard()
+    }
+
+    fn start_housekeeping(&self) {
+        self.inner
+            .tasks
+            .spawn(retention::sweep_regularly(self.clone()));
+        if self.inner.config.process.enable_health_checks {
+            self.inner
+                .tasks
+                .spawn(health::check_regularly(self.clone()));
+        }
+    }
+
+    fn register(&self, handle: &AgentHandle) {
+        let mut agents = self
+            .inner
+            .agents
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        agents.insert(handle.id(), handle.clone());
+    }
+
+    fn is_accepting(&self) -> bool {
+        self.inner.accepting.load(Ordering::Acquire)
+    }
+}
+
+impl AgentRunner for LocalProcessRunner {
+    async fn spawn(&self, order: SpawnOrder) -> Result<AgentHandle, SpawnError> {
+        self.spawn_or_find(order).await
+    }
+
+    fn agent(&self, id: AgentId) -> Option<AgentHandle> {
+        let agents = self
+            .inner
+            .agents
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        agents.get(&id).cloned()
+    }
+
+    fn agents(&self, after: Option<AgentId>) -> Vec<AgentHandle> {
+        use std::ops::Bound;
+        let agents = self
+            .inner
+            .agents
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        agents
+            .range((from, Bound::Unbounded))
+            .map(|(_, handle)| handle.clone())
+            .collect()
+    }
+
+    fn active_count(&self) -> usize {
+        let agents = self
+            .inner
+            .agents
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        agents
+            .values()
+            .filter(|handle| !handle.agent.state().is_finished())
+            .count()
+    }
+}
+
+fn open_files(config: &LocalRunnerConfig) -> Result<(Store, Spawns, Option<Base>), OpenError> {
+    let store = Store::open(&config.state_dir)?;
+    let journal = store.journal_path();
+    let spawns = Spawns::load(journal.clone()).map_err(|source| OpenError::Storage {
+        action: "read",
+        path: journal,
+        source,
+    })?;
+    let cgroups = if config.process.use_cgroups {
+        match Base::detect() {
+            Ok(base) => {
+                tracing::info!(path = %base.path().display(), "agents get cgroups of their own");
+                Some(base)
+            }
+            Err(reason) => {
+                tracing::info!(%reason, "agents get no cgroups; their processes are found by descent");
+                None
+            }
+        }
+    } else {
+        None
+    };
+    Ok((store, spawns, cgroups))
+}
+
+/// Lets the server have all the descriptors that it may, and returns the soft limit that agents
+/// get back.
+fn raise_descriptor_limit() -> Option<u64> {
+    use rustix::process::Resource;
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let raised = rustix::process::Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    match rustix::process::setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.current,
+        Err(error) => {
+            tracing::warn!(%error, "failed to raise the limit of open descriptors");
+            None
+        }
+    }
+}

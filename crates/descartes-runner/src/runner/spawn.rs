@@ -1,0 +1,292 @@
+//! Starting one agent.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use descartes_protocol::{AgentId, SpawnRequest};
+use descartes_shim::record::Spec;
+use descartes_shim::template::Template;
+use descartes_shim::tree::Process;
+use descartes_shim::wire::{Hello, Message};
+use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::{LocalProcessRunner, SpawnOrder};
+use crate::admission::Place;
+use crate::agent::{self, Agent, AgentHandle, COMMANDS_MAX};
+use crate::eradicate::eradicate;
+use crate::error::{OpenError, SpawnError};
+use crate::link::Link;
+use crate::owner::Owner;
+use crate::prepare::{self, Surroundings};
+use crate::spawns::Claim;
+use crate::store::{Notes, SpawnKey};
+use crate::watcher::Watcher;
+
+/// A shim that was forked and has not yet said whether its agent runs.
+struct Launched {
+    id: AgentId,
+    spec: Spec,
+    notes: Notes,
+    connection: UnixStream,
+    shim: Option<Process>,
+}
+
+impl LocalProcessRunner {
+    /// Leads the same request to the same agent, also if it comes twice at once.
+    pub(super) async fn spawn_or_find(&self, order: SpawnOrder) -> Result<AgentHandle, SpawnError> {
+        let key = key(&order);
+        loop {
+            match self.inner.spawns.claim(&key) {
+                Claim::New(_pending) => {
+                    let started = self.spawn_new(order, key.clone()).await;
+                    match &started {
+                        Ok(handle) => self.inner.spawns.started(&key, handle.id()),
+                        Err(_) => self.inner.spawns.refused(&key),
+                    }
+                    return started;
+                }
+                Claim::Wait(mut decided) => {
+                    // The sender is never used, only dropped.
+                    let _ = decided.changed().await;
+                }
+                Claim::Started(id) => {
+                    return super::AgentRunner::agent(self, id).ok_or_else(|| removed(id));
+                }
+                Claim::Removed(id) => return Err(removed(id)),
+                Claim::Conflict => {
+                    let request_id = key.request_id;
+                    return Err(SpawnError::Conflict { request_id });
+                }
+            }
+        }
+    }
+
+    async fn spawn_new(&self, order: SpawnOrder, key: SpawnKey) -> Result<AgentHandle, SpawnError> {
+        let deadline = Instant::now() + order.timeout;
+        if !self.is_accepting() {
+            return Err(SpawnError::ShuttingDown);
+        }
+        // Looked at before a place is taken: what can never start is not told to try again later.
+        self.inner
+            .config
+            .backends
+            .get(&order.config.model_backend)?;
+        let place = self.inner.admission.enter()?;
+        let after = order.timeout;
+        let turn = tokio::time::timeout_at(deadline, self.inner.spawn_places.acquire());
+        let _turn = turn.await.map_err(|_| SpawnError::TimedOut { after })?;
+        let runner = self.clone();
+        let launched = blocking(move || runner.launch(&order, key)).await??;
+        self.await_start(launched, place, deadline, after).await
+    }
+
+    /// Everything up to the fork of the shim. Blocks.
+    fn launch(&self, order: &SpawnOrder, key: SpawnKey) -> Result<Launched, SpawnError> {
+        let id = AgentId::generate();
+        let surroundings = Surroundings {
+            config: &self.inner.config,
+            cgroups: self.inner.cgroups.as_ref(),
+            descriptors_soft: self.inner.descriptors_soft,
+        };
+        let metadata = order.metadata.clone();
+        let (spec, notes) = prepare::prepare(surroundings, id, &order.config, metadata, key)?;
+        let failed = |action: &str| {
+            let action = action.to_owned();
+            move |source| SpawnError::Start { action, source }
+        };
+        let (dir, lock) = self
+            .inner
+            .store
+            .create(id, &spec)
+            .map_err(failed("create the agent's folder"))?;
+        let forked = (|| {
+            let (ours, theirs) = UnixStream::pair()?;
+            let pid = self
+                .fork(|template| template.start_shim(dir.as_fd(), lock.as_fd(), theirs.as_fd()))?;
+            Ok((ours, Process::read(pid)))
+        })();
+        match forked {
+            Ok((connection, shim)) => Ok(Launched {
+                id,
+                spec,
+                notes,
+                connection,
+                shim,
+            }),
+            Err(error) => {
+                let _ = self.inner.store.remove(id);
+                Err(failed("start the agent's shim")(error))
+            }
+        }
+    }
+
+    /// Has the template do something, with a new one if it is gone.
+    fn fork(&self, start: impl Fn(&Template) -> io::Result<i32>) -> io::Result<i32> {
+        let mut template = self
+            .inner
+            .template
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(running) = template.as_ref() {
+            match start(running) {
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                    tracing::warn!(%error, "the template of the shims is gone; starting another");
+                }
+                result => return result,
+            }
+        }
+        start(template.insert(Template::start()?))
+    }
+
+    async fn await_start(
+        &self,
+        launched: Launched,
+        place: Place,
+        deadline: Instant,
+        after: Duration,
+    ) -> Result<AgentHandle, SpawnError> {
+        let start = |source| SpawnError::Start {
+            action: "talk to the agent's shim".to_owned(),
+            source,
+        };
+        let connection = launched.connection.try_clone().map_err(start)?;
+        let mut link = Link::new(connection).map_err(start)?;
+        let error = match tokio::time::timeout_at(deadline, link.next()).await {
+            Ok(Ok(Message::Hello(hello))) => {
+                return Ok(self.take_on(launched, link, &hello, place));
+            }
+            Ok(Ok(Message::Failed(failure))) => {
+                let source = failure.errno.map_or_else(
+                    || io::Error::other(failure.error),
+                    io::Error::from_raw_os_error,
+                );
+                SpawnError::Start {
+                    action: failure.action,
+                    source,
+                }
+            }
+            Ok(Ok(_)) => start(io::ErrorKind::InvalidData.into()),
+            Ok(Err(error)) => start(error),
+            Err(_) => SpawnError::TimedOut { after },
+        };
+        self.undo(launched).await;
+        // Only now: until nothing of it is left, the agent counts.
+        drop(place);
+        Err(error)
+    }
+
+    fn take_on(&self, launched: Launched, link: Link, hello: &Hello, place: Place) -> AgentHandle {
+        let (commands, orders) = mpsc::channel(COMMANDS_MAX);
+        let mut state = agent::running_state(commands, &hello.state, hello.sizes);
+        state.set_place(place);
+        let agent = Arc::new(Agent::new(
+            launched.id,
+            &self.inner.config.server_id,
+            self.inner.store.agent_dir(launched.id),
+            launched.notes,
+            launched.spec.limits.stdin_bytes_max,
+            state,
+        ));
+        self.own(agent, link, orders, true)
+    }
+
+    /// Registers a running agent and gives it its owner. `is_news` tells the observer.
+    pub(super) fn own(
+        &self,
+        agent: Arc<Agent>,
+        link: Link,
+        orders: mpsc::Receiver<agent::Order>,
+        is_news: bool,
+    ) -> AgentHandle {
+        let handle = AgentHandle {
+            agent: Arc::clone(&agent),
+        };
+        self.register(&handle);
+        if is_news {
+            let mut state = agent.state();
+            self.inner.observer.update(state.change(agent.id, None));
+        }
+        let observer = Arc::clone(&self.inner.observer);
+        let watcher = Watcher::start(&agent, &observer);
+        let owner = Owner::new(agent, link, orders, observer, watcher);
+        let stopping = self.inner.stopping.clone();
+        self.inner.tasks.spawn(async move {
+            // An agent outlives its owner: when the server goes, the shim keeps it.
+            stopping.run_until_cancelled_owned(owner.run()).await;
+        });
+        handle
+    }
+
+    async fn undo(&self, launched: Launched) {
+        let runner = self.clone();
+        let undone = blocking(move || {
+            let leaf = launched.spec.cgroup.as_deref();
+            let left = eradicate(&launched.spec.agent_id, leaf, launched.shim);
+            if !left.is_empty() {
+                tracing::error!(agent = %launched.id, ?left, "failed to undo a spawn: processes are left");
+            }
+            runner.inner.store.remove(launched.id)
+        });
+        if let Ok(Err(error)) = undone.await {
+            tracing::warn!(%error, "failed to remove the folder of an agent that did not start");
+        }
+    }
+}
+
+fn removed(id: AgentId) -> SpawnError {
+    SpawnError::Removed {
+        agent_id: id.to_string(),
+    }
+}
+
+/// What names the spawn: who asks, under which id, for what.
+fn key(order: &SpawnOrder) -> SpawnKey {
+    let content = SpawnRequest {
+        request_id: String::new(),
+        config: order.config.clone(),
+        timeout_secs: None,
+        metadata: order.metadata.clone(),
+    };
+    let content = descartes_protocol::Request::Spawn(content).encode();
+    let digest = Sha256::digest(&content);
+    SpawnKey {
+        client: order.client.clone(),
+        request_id: order.request_id.clone(),
+        fingerprint: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+    }
+}
+
+/// Runs what blocks where it may.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Interrupted> {
+    tokio::task::spawn_blocking(work).await.map_err(Interrupted)
+}
+
+/// Work that was given up because the runtime is shutting down, or that panicked.
+#[derive(Debug)]
+pub(super) struct Interrupted(tokio::task::JoinError);
+
+impl From<Interrupted> for SpawnError {
+    fn from(Interrupted(error): Interrupted) -> Self {
+        Self::Start {
+            action: "carry out the spawn".to_owned(),
+            source: io::Error::other(error),
+        }
+    }
+}
+
+impl From<Interrupted> for OpenError {
+    fn from(Interrupted(error): Interrupted) -> Self {
+        Self::Storage {
+            action: "open",
+            path: "the state folder".into(),
+            source: io::Error::other(error),
+        }
+    }
+}

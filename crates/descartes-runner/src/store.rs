@@ -1,0 +1,260 @@
+//! The folders on disk: one per agent, under one that a single server owns.
+//!
+//! ```text
+//! <state_dir>/            0700
+//!   lock                  held by the server that owns the folder
+//!   spawns.journal        request ids of agents that retention has removed
+//!   agents/<id>/          one agent (descartes_shim::record)
+//!   damaged/<name>/       what could not be understood, set aside
+//! ```
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use descartes_protocol::{AgentId, StringMap};
+use descartes_shim::record::{self, Exit, Spec, State};
+use rustix::fs::FlockOperation;
+use serde::{Deserialize, Serialize};
+
+use crate::error::OpenError;
+use crate::parser::ParserKind;
+
+/// How long a start waits for an earlier server to let go of the folder.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Pause between two attempts to take the lock.
+const LOCK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// What the server notes in an agent's spec beside what the shim needs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Notes {
+    pub(crate) name: String,
+    pub(crate) backend: String,
+    /// At most [`descartes_protocol::limits::MAX_TASK_IN_REPLY_BYTES`] of it.
+    pub(crate) task: String,
+    pub(crate) model: Option<String>,
+    pub(crate) labels: Option<StringMap>,
+    pub(crate) metadata: Option<StringMap>,
+    pub(crate) parser: ParserKind,
+    pub(crate) spawn: SpawnKey,
+    /// Seconds since the epoch.
+    pub(crate) spawned_at: u64,
+}
+
+/// What makes one spawn the same as another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SpawnKey {
+    /// The client's key, where clients have keys.
+    pub(crate) client: Option<String>,
+    pub(crate) request_id: String,
+    /// A hash of the request's content.
+    pub(crate) fingerprint: String,
+}
+
+/// The state folder, held by its lock.
+#[derive(Debug)]
+pub(crate) struct Store {
+    root: PathBuf,
+    _lock: File,
+}
+
+/// What a folder says about its agent.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// Its shim lives.
+    Alive {
+        notes: Notes,
+        state: Option<State>,
+        stdin_bytes_max: u64,
+    },
+    /// It ended, and this is how.
+    Ended {
+        notes: Notes,
+        state: State,
+        exit: Exit,
+    },
+    /// It was started, its shim is gone, and nobody recorded the end.
+    Lost {
+        spec: Box<Spec>,
+        notes: Notes,
+        state: State,
+    },
+    /// It never came to be started.
+    NeverStarted { spec: Option<Box<Spec>> },
+    /// Its records cannot be understood.
+    Damaged { reason: String },
+}
+
+impl Store {
+    /// Takes the folder, making it where it is missing.
+    pub(crate) fn open(root: &Path) -> Result<Self, OpenError> {
+        let storage = |action, path: &Path| {
+            let path = path.to_owned();
+            move |source| OpenError::Storage {
+                action,
+                path,
+                source,
+            }
+        };
+        private_dir(root).map_err(storage("create", root))?;
+        let mode = fs::metadata(root).map_err(storage("look at", root))?.mode() & 0o777;
+        if mode & 0o077 != 0 {
+            let path = root.to_owned();
+            return Err(OpenError::NotPrivate { path, mode });
+        }
+        let lock_path = root.join("lock");
+        let lock = private_file(&lock_path).map_err(storage("create", &lock_path))?;
+        if !take(&lock).map_err(storage("lock", &lock_path))? {
+            return Err(OpenError::Locked {
+                path: root.to_owned(),
+            });
+        }
+        let agents = root.join("agents");
+        private_dir(&agents).map_err(storage("create", &agents))?;
+        Ok(Self {
+            root: root.to_owned(),
+            _lock: lock,
+        })
+    }
+
+    /// The folder of one agent.
+    pub(crate) fn agent_dir(&self, id: AgentId) -> PathBuf {
+        self.root.join("agents").join(id.to_string())
+    }
+
+    pub(crate) fn journal_path(&self) -> PathBuf {
+        self.root.join("spawns.journal")
+    }
+
+    /// Makes the folder of a new agent: first its lock, then its spec. Returns folder and lock.
+    pub(crate) fn create(&self, id: AgentId, spec: &Spec) -> io::Result<(File, File)> {
+        let path = self.agent_dir(id);
+        DirBuilder::new().mode(0o700).create(&path)?;
+        let made = (|| {
+            let lock = private_file(&path.join(record::LOCK))?;
+            rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+            let dir = File::open(&path)?;
+            record::write(&dir, record::SPEC, spec)?;
+            Ok((dir, lock))
+        })();
+        if made.is_err() {
+            let _ = fs::remove_dir_all(&path);
+        }
+        made
+    }
+
+    /// Removes everything of an agent.
+    pub(crate) fn remove(&self, id: AgentId) -> io::Result<()> {
+        match fs::remove_dir_all(self.agent_dir(id)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result,
+        }
+    }
+
+    /// All agents' folders, oldest first, and the names that are no agent's.
+    pub(crate) fn list(&self) -> io::Result<(Vec<AgentId>, Vec<String>)> {
+        let mut ids = Vec::new();
+        let mut strangers = Vec::new();
+        for entry in fs::read_dir(self.root.join("agents"))? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            match name.parse() {
+                Ok(id) => ids.push(id),
+                Err(_) => strangers.push(name),
+            }
+        }
+        ids.sort_unstable();
+        Ok((ids, strangers))
+    }
+
+    /// Reads one agent's folder. Blocks.
+    pub(crate) fn look_at(&self, id: AgentId) -> io::Result<Found> {
+        let dir = self.agent_dir(id);
+        let alive = is_locked(&dir)?;
+        match read(&dir, alive) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Found::Damaged {
+                reason: error.to_string(),
+            }),
+            result => result,
+        }
+    }
+
+    /// Moves a folder that cannot be understood out of the way, with the reason beside it.
+    pub(crate) fn set_aside(&self, name: &str, reason: &str) -> io::Result<PathBuf> {
+        let damaged = self.root.join("damaged");
+        private_dir(&damaged)?;
+        let target = damaged.join(name);
+        let _ = fs::remove_dir_all(&target);
+        fs::rename(self.root.join("agents").join(name), &target)?;
+        fs::write(damaged.join(format!("{name}.reason")), reason)?;
+        Ok(target)
+    }
+}
+
+/// Takes the lock; false where another server keeps it. One that is just ending gets a moment.
+/// Blocks.
+fn take(lock: &File) -> io::Result<bool> {
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match rustix::fs::flock(lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(true),
+            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() >= deadline => return Ok(false),
+            Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(LOCK_INTERVAL),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Whether a shim holds the folder's lock.
+pub(crate) fn is_locked(dir: &Path) -> io::Result<bool> {
+    let lock = match File::open(dir.join(record::LOCK)) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(false),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn read(dir: &Path, alive: bool) -> io::Result<Found> {
+    let Some(spec) = record::read::<Spec>(dir, record::SPEC)? else {
+        return Ok(Found::NeverStarted { spec: None });
+    };
+    let notes: Notes = serde_json::from_value(spec.owner.clone())?;
+    let state: Option<State> = record::read(dir, record::STATE)?;
+    if alive {
+        let stdin_bytes_max = spec.limits.stdin_bytes_max;
+        return Ok(Found::Alive {
+            notes,
+            state,
+            stdin_bytes_max,
+        });
+    }
+    let spec = Box::new(spec);
+    let Some(state) = state else {
+        return Ok(Found::NeverStarted { spec: Some(spec) });
+    };
+    Ok(match record::read(dir, record::EXIT)? {
+        Some(exit) => Found::Ended { notes, state, exit },
+        None => Found::Lost { spec, notes, state },
+    })
+}
+
+fn private_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).recursive(true).create(path)
+}
+
+fn private_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+}

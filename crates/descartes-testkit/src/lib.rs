@@ -1,0 +1,53 @@
+//! A server on a private endpoint, a client for it, and agents that misbehave: for tests only.
+//!
+//! Every test gets its own state folder and its own sockets. Whatever waits has a deadline that a
+//! slow machine does not reach, and panics with what it was waiting for.
+
+mod client;
+mod server;
+
+pub use client::{Client, shell};
+pub use server::{TestServer, config, shell_backends};
+
+use std::future::Future;
+use std::time::Duration;
+
+use descartes_core::AgentId;
+
+/// Longer than anything that works takes on a slow machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits for something, and panics with its name if it does not come.
+///
+/// # Panics
+/// When [`PATIENCE`] is over.
+pub async fn soon<T>(what: &str, event: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, event).await {
+        Ok(came) => came,
+        Err(_) => panic!("waited in vain for {what}"),
+    }
+}
+
+/// Pids of all living processes that carry this agent's id in their environment.
+#[must_use]
+pub fn processes_of(agent: AgentId) -> Vec<i32> {
+    let entry = format!("DESCARTES_AGENT_ID={agent}");
+    let mut pids = Vec::new();
+    for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = process
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
+        let environment = std::fs::read(process.path().join("environ")).unwrap_or_default();
+        if environment
+            .split(|&byte| byte == 0)
+            .any(|variable| variable == entry.as_bytes())
+        {
+            pids.push(pid);
+        }
+    }
+    pids
+}
