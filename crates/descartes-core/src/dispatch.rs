@@ -27,12 +27,17 @@ pub trait Dispatch: Send + Sync + 'static {
 /// What became of a request.
 pub enum Dispatched {
     /// It is answered.
-    Ready(Reply),
+    Ready(Box<Reply>),
     /// It will be. The future runs as a task of its own, to its end, also if the client goes.
     Later(Pin<Box<dyn Future<Output = Reply> + Send>>),
 }
 
 impl Dispatched {
+    /// A reply that is there.
+    pub fn ready(reply: impl Into<Reply>) -> Self {
+        Self::Ready(Box::new(reply.into()))
+    }
+
     /// A reply that comes later.
     pub fn later(reply: impl Future<Output = Reply> + Send + 'static) -> Self {
         Self::Later(Box::pin(reply))

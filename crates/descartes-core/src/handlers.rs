@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use descartes_protocol::{AgentId, ErrorCode, Reply, Request};
+use descartes_protocol::{AgentId, ErrorCode, Request};
 use descartes_runner::{AgentHandle, AgentRunner, LocalProcessRunner};
 use descartes_transport::Endpoint;
 use tokio::sync::Semaphore;
@@ -125,12 +125,10 @@ impl Handlers {
 impl Dispatch for Handlers {
     fn dispatch(&self, caller: &Caller, request: Request) -> Dispatched {
         match request {
-            Request::HealthCheck(request) => Dispatched::Ready(self.health(request)),
-            Request::Stats(request) => Dispatched::Ready(self.stats(request)),
-            Request::ListAgents(request) => {
-                Dispatched::Ready(Reply::ListAgents(self.list(&request)))
-            }
-            Request::Events(request) => Dispatched::Ready(Reply::Events(self.events(request))),
+            Request::HealthCheck(request) => Dispatched::ready(self.health(request)),
+            Request::Stats(request) => Dispatched::ready(self.stats(request)),
+            Request::ListAgents(request) => Dispatched::ready(self.list(&request)),
+            Request::Events(request) => Dispatched::ready(self.events(request)),
             Request::Control(request) => self.control(request),
             Request::CustomAction(request) => self.custom_action(request),
             Request::BatchControl(request) => self.batch(request),

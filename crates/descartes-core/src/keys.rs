@@ -68,13 +68,12 @@ impl KeyStore {
         make_dir(dir)?;
         check_mode(dir, 0o700)?;
         let secret_path = dir.join("server.key");
-        let keypair = match read_secret(&secret_path)? {
-            Some(keypair) => keypair,
-            None => {
-                let keypair = Keypair::generate();
-                write_new(&secret_path, &format!("{}\n", keypair.secret_z85()))?;
-                keypair
-            }
+        let keypair = if let Some(keypair) = read_secret(&secret_path)? {
+            keypair
+        } else {
+            let keypair = Keypair::generate();
+            write_new(&secret_path, &format!("{}\n", keypair.secret_z85()))?;
+            keypair
         };
         replace(&dir.join("server.pub"), &format!("{}\n", keypair.public))?;
         if !exists(clients)? {
@@ -119,8 +118,8 @@ impl KeyStore {
         };
         let mut bundle: ClientBundle =
             toml::from_str(&text).map_err(|error| invalid(error.message().to_owned()))?;
-        bundle.endpoint = endpoint.to_owned();
-        bundle.pub_endpoint = pub_endpoint.to_owned();
+        endpoint.clone_into(&mut bundle.endpoint);
+        pub_endpoint.clone_into(&mut bundle.pub_endpoint);
         bundle.server_key = self.keypair.public.to_z85();
         write_bundle(&path, &bundle)?;
         Ok(Some(path))
@@ -173,7 +172,8 @@ fn make_dir(dir: &Path) -> Result<(), KeyError> {
 
 fn check_mode(path: &Path, wanted: u32) -> Result<(), KeyError> {
     let mode = fs::metadata(path).map_err(storage("look at", path))?.mode() & 0o777;
-    if mode & 0o077 == 0 {
+    let for_others = mode & 0o077;
+    if for_others == 0 {
         return Ok(());
     }
     Err(KeyError::NotPrivate {

@@ -124,8 +124,8 @@ pub(crate) struct Order {
     pub(crate) command: Command,
     pub(crate) data: Bytes,
     pub(crate) reply: oneshot::Sender<Outcome>,
-    /// Given back when the shim has answered.
-    pub(crate) in_flight: Option<InFlight>,
+    /// Given back when the shim has answered, and the order is dropped.
+    pub(crate) _in_flight: Option<InFlight>,
 }
 
 /// Bytes of stdin on their way to the shim.
@@ -444,7 +444,7 @@ impl AgentHandle {
             command,
             data,
             reply,
-            in_flight,
+            _in_flight: in_flight,
         };
         let state = self.agent.state();
         let finished = || AgentError::InvalidState {

@@ -34,3 +34,11 @@ pub use error::{AgentError, OpenError, SpawnError};
 pub use observer::{AgentUpdate, NoObserver, Observer};
 pub use output::{LineQuery, Lines, OutputChunk};
 pub use runner::{AgentRunner, Departure, LocalProcessRunner, SpawnOrder};
+
+/// Whether agents can have cgroups of their own on this host, as this user.
+///
+/// # Errors
+/// Why not, in words.
+pub fn cgroups_available() -> Result<(), String> {
+    descartes_shim::cgroup::Base::detect().map(drop)
+}

@@ -52,7 +52,7 @@ impl Link {
     /// Nothing is lost when the future is dropped.
     pub(crate) async fn next(&mut self) -> io::Result<Message> {
         loop {
-            if let Some((message, _)) = self.decoder.next()? {
+            if let Some((message, _)) = self.decoder.next_frame()? {
                 return Ok(message);
             }
             let mut interest = Interest::READABLE;

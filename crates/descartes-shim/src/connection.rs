@@ -86,7 +86,7 @@ impl Connection {
         }
         let mut requests = Vec::new();
         while self.alive {
-            match self.decoder.next() {
+            match self.decoder.next_frame() {
                 Ok(Some(request)) => requests.push(request),
                 Ok(None) => break,
                 Err(_) => self.alive = false,

@@ -112,18 +112,14 @@ impl Writer {
     /// never waits for a disk that is full, and a later segment begins after the gap.
     fn append(&mut self, mut data: &[u8]) {
         while !data.is_empty() {
-            match self.write_some(data) {
-                Ok(count) => {
-                    data = &data[count..];
-                    self.next += count as u64;
-                }
-                Err(_) => {
-                    self.file = None;
-                    self.next += data.len() as u64;
-                    self.lost += data.len() as u64;
-                    return;
-                }
-            }
+            let Ok(count) = self.write_some(data) else {
+                self.file = None;
+                self.next += data.len() as u64;
+                self.lost += data.len() as u64;
+                return;
+            };
+            data = &data[count..];
+            self.next += count as u64;
         }
     }
 

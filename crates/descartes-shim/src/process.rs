@@ -98,12 +98,12 @@ fn command(spec: &Spec, procs: Option<File>) -> Command {
         }
         Ok(())
     };
-    // SAFETY: the process is single-threaded, so nothing is held by a thread that does not exist
-    // after the fork; the closure makes system calls only and does not allocate.
     #[expect(
         unsafe_code,
         reason = "what a child does before `exec` has no safe form"
     )]
+    // SAFETY: the process is single-threaded, so nothing is held by a thread that does not exist
+    // after the fork; the closure makes system calls only and does not allocate.
     unsafe {
         command.pre_exec(prepare);
     }
@@ -114,14 +114,14 @@ fn command(spec: &Spec, procs: Option<File>) -> Command {
 /// inherited by the agent from whatever started the server.
 fn reset_signals() {
     for number in 1..=64 {
-        // SAFETY: SIG_DFL runs no code of ours, and a number that takes no handler is refused.
         #[expect(unsafe_code, reason = "rustix leaves signal handlers to the C library")]
+        // SAFETY: SIG_DFL runs no code of ours, and a number that takes no handler is refused.
         unsafe {
             libc::signal(number, libc::SIG_DFL);
         }
     }
-    // SAFETY: both calls get a valid, initialised set.
     #[expect(unsafe_code, reason = "rustix leaves the signal mask to the C library")]
+    // SAFETY: both calls get a valid, initialised set.
     unsafe {
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut none);
@@ -144,14 +144,13 @@ fn adopt(child: &mut Child) -> io::Result<Started> {
         stdout: stdout.into(),
         stderr: stderr.into(),
     };
-    for pipe in [
+    let pipes = [
         Some(&started.stdout),
         Some(&started.stderr),
         started.stdin.as_ref(),
-    ] {
-        if let Some(pipe) = pipe {
-            rustix::io::ioctl_fionbio(pipe.as_fd(), true)?;
-        }
+    ];
+    for pipe in pipes.into_iter().flatten() {
+        rustix::io::ioctl_fionbio(pipe.as_fd(), true)?;
     }
     Ok(started)
 }

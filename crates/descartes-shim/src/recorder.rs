@@ -9,7 +9,7 @@ use rustix::fs::FallocateFlags;
 use crate::record::{self, Exit};
 
 /// Space kept for the record. One is about 300 bytes.
-const RESERVED_BYTES: u64 = 4096;
+const RESERVED_BYTES: usize = 4096;
 
 /// Holds space for the exit record from the agent's start on.
 #[derive(Debug)]
@@ -22,11 +22,11 @@ impl Recorder {
     /// Reserves the space in `dir`, the agent's folder.
     pub(crate) fn reserve(dir: OwnedFd) -> io::Result<Self> {
         let mut reserved = record::create(&dir, record::EXIT_RESERVED)?;
-        match rustix::fs::fallocate(&reserved, FallocateFlags::empty(), 0, RESERVED_BYTES) {
+        match rustix::fs::fallocate(&reserved, FallocateFlags::empty(), 0, RESERVED_BYTES as u64) {
             Ok(()) => {}
             // A file system that cannot reserve gets the bytes themselves.
             Err(rustix::io::Errno::OPNOTSUPP) => {
-                reserved.write_all(&[b' '; RESERVED_BYTES as usize])?;
+                reserved.write_all(&[b' '; RESERVED_BYTES])?;
             }
             Err(error) => return Err(error.into()),
         }

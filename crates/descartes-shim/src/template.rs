@@ -40,26 +40,26 @@ pub fn run_if_asked() {
     if std::env::args_os().next().as_deref() != Some(OsStr::new(NAME)) {
         return;
     }
-    // SAFETY: only looked at. If nobody left a descriptor here, the call fails with EBADF.
     #[expect(unsafe_code, reason = "an inherited descriptor is only a number")]
+    // SAFETY: only looked at. If nobody left a descriptor here, the call fails with EBADF.
     let inherited = unsafe { BorrowedFd::borrow_raw(SOCKET) };
     if rustix::net::sockopt::socket_type(inherited) != Ok(SocketType::SEQPACKET) {
         return;
     }
+    #[expect(unsafe_code, reason = "an inherited descriptor is only a number")]
     // SAFETY: it is the socket that `Template::start` left here for this process, and nobody
     // else in this process knows of it.
-    #[expect(unsafe_code, reason = "an inherited descriptor is only a number")]
     let socket = unsafe { OwnedFd::from_raw_fd(SOCKET) };
     leave(serve(&socket));
 }
 
 /// Ends the process without running what the program that it is forked from registered.
 fn leave(code: i32) -> ! {
-    // SAFETY: ends the process; nothing runs after it.
     #[expect(
         unsafe_code,
         reason = "`std::process::exit` would run foreign exit handlers"
     )]
+    // SAFETY: ends the process; nothing runs after it.
     unsafe {
         libc::_exit(code)
     }
@@ -70,17 +70,17 @@ fn serve(socket: &OwnedFd) -> i32 {
     let _ = rustix::process::setsid();
     let _ = std::env::set_current_dir("/");
     let _ = rustix::io::fcntl_setfd(socket, rustix::io::FdFlags::CLOEXEC);
+    #[expect(unsafe_code, reason = "rustix leaves signal handlers to the C library")]
     // SAFETY: with the default action replaced by "ignore", dead shims leave no zombies; no code
     // of ours runs in a handler.
-    #[expect(unsafe_code, reason = "rustix leaves signal handlers to the C library")]
     unsafe {
         libc::signal(libc::SIGCHLD, libc::SIG_IGN);
     }
     loop {
         match receive(socket) {
             Ok(Some([dir, lock, connection])) => {
-                // SAFETY: this process has one thread, so the child is a whole copy of it.
                 #[expect(unsafe_code, reason = "a fork that is not followed by `exec`")]
+                // SAFETY: this process has one thread, so the child is a whole copy of it.
                 let child = unsafe { libc::fork() };
                 if child == 0 {
                     close_inherited();
@@ -96,11 +96,11 @@ fn serve(socket: &OwnedFd) -> i32 {
 
 /// Gives up the template's socket in a new shim: a shim must not keep a template alive.
 fn close_inherited() {
-    // SAFETY: the child leaves without ever using the socket that its copy of `serve` holds.
     #[expect(
         unsafe_code,
         reason = "the owner of the descriptor is on an abandoned stack frame"
     )]
+    // SAFETY: the child leaves without ever using the socket that its copy of `serve` holds.
     unsafe {
         rustix::io::close(SOCKET);
     }
@@ -170,11 +170,11 @@ impl Template {
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         let place = move || place_socket(theirs.as_fd());
-        // SAFETY: the closure makes system calls only and does not allocate.
         #[expect(
             unsafe_code,
             reason = "what a child does before `exec` has no safe form"
         )]
+        // SAFETY: the closure makes system calls only and does not allocate.
         unsafe {
             command.pre_exec(place);
         }
@@ -232,11 +232,11 @@ fn place_socket(socket: BorrowedFd<'_>) -> io::Result<()> {
         rustix::io::fcntl_setfd(socket, rustix::io::FdFlags::empty())?;
         return Ok(());
     }
-    // SAFETY: the child has one thread, and gives the number up again without closing it.
     #[expect(
         unsafe_code,
         reason = "a descriptor is put at a fixed number for `exec`"
     )]
+    // SAFETY: the child has one thread, and gives the number up again without closing it.
     let mut target = std::mem::ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(SOCKET) });
     rustix::io::dup2(socket, &mut target)?;
     Ok(())

@@ -188,11 +188,11 @@ pub fn signal_from_number(number: i32) -> Option<Signal> {
     if !(1..=64).contains(&number) || matches!(number, 32 | 33) {
         return None;
     }
-    // SAFETY: the number is a signal of this kernel and not one that the C library reserves.
     #[expect(
         unsafe_code,
         reason = "rustix has no checked way to name real-time signals"
     )]
+    // SAFETY: the number is a signal of this kernel and not one that the C library reserves.
     Some(unsafe { Signal::from_raw_unchecked(number) })
 }
 

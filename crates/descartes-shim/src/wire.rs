@@ -86,10 +86,6 @@ pub enum PauseHow {
 /// What a shim says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "lives only while it is read or written"
-)]
 pub enum Message {
     /// First on every connection.
     Hello(Hello),
@@ -222,6 +218,16 @@ pub fn encode<T: Serialize>(header: &T, data: &[u8]) -> Vec<u8> {
     frame
 }
 
+/// Lengths of header and data.
+fn lengths(prefix: [u8; PREFIX_BYTES]) -> (usize, usize) {
+    let half = |at: usize| {
+        let mut bytes = [0; 4];
+        bytes.copy_from_slice(&prefix[at..at + 4]);
+        u32::from_le_bytes(bytes) as usize
+    };
+    (half(0), half(4))
+}
+
 /// Cuts a byte stream into frames.
 #[derive(Debug, Default)]
 pub struct Decoder {
@@ -244,14 +250,12 @@ impl Decoder {
     /// # Errors
     /// [`io::ErrorKind::InvalidData`] where the other side breaks the protocol: a frame above the
     /// limits, or a header that is no such message.
-    pub fn next<T: DeserializeOwned>(&mut self) -> io::Result<Option<(T, Vec<u8>)>> {
+    pub fn next_frame<T: DeserializeOwned>(&mut self) -> io::Result<Option<(T, Vec<u8>)>> {
         let pending = &self.buffer[self.start..];
         let Some((prefix, rest)) = pending.split_first_chunk::<PREFIX_BYTES>() else {
             return Ok(None);
         };
-        let [a, b, c, d, e, f, g, h] = *prefix;
-        let header_len = u32::from_le_bytes([a, b, c, d]) as usize;
-        let data_len = u32::from_le_bytes([e, f, g, h]) as usize;
+        let (header_len, data_len) = lengths(*prefix);
         if header_len > HEADER_BYTES_MAX || data_len > DATA_BYTES_MAX {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,

@@ -1,4 +1,5 @@
 //! A shim, its template and its agent, as real processes, over the real socket.
+#![cfg(test)]
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -40,7 +41,7 @@ impl Server {
 
     fn read(&mut self) -> Message {
         loop {
-            if let Some((message, _)) = self.decoder.next().unwrap() {
+            if let Some((message, _)) = self.decoder.next_frame().unwrap() {
                 return message;
             }
             let mut buffer = [0; 4096];
@@ -270,7 +271,8 @@ fn a_program_that_cannot_be_executed_is_told_with_its_error_number() {
 fn the_time_limits_hold_without_a_server() {
     let root = tempfile::tempdir().unwrap();
     let template = Template::start().unwrap();
-    let cases: [(&str, fn(&mut Limits), EndReason); 3] = [
+    type Set = fn(&mut Limits);
+    let cases: [(&str, Set, EndReason); 3] = [
         (
             "agent-6",
             |limits| limits.max_runtime_ms = Some(300),

@@ -15,17 +15,15 @@ use std::time::Duration;
 use descartes_core::AgentId;
 
 /// Longer than anything that works takes on a slow machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Waits for something, and panics with its name if it does not come.
 ///
 /// # Panics
 /// When [`PATIENCE`] is over.
 pub async fn soon<T>(what: &str, event: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(PATIENCE, event).await {
-        Ok(came) => came,
-        Err(_) => panic!("waited in vain for {what}"),
-    }
+    let came = tokio::time::timeout(PATIENCE, event).await;
+    came.unwrap_or_else(|_| panic!("waited in vain for {what}"))
 }
 
 /// Pids of all living processes that carry this agent's id in their environment.

@@ -56,6 +56,9 @@ impl TestServer {
     }
 
     /// Starts a server with the defaults of [`config`], changed by `change`.
+    ///
+    /// # Panics
+    /// If there is no temporary folder, or the server does not begin to serve.
     pub async fn start_with(change: impl FnOnce(&mut ZmqServerConfig)) -> Self {
         let dir =
             tempfile::tempdir().unwrap_or_else(|error| panic!("no temporary folder: {error}"));

@@ -14,8 +14,7 @@ impl Handlers {
             Ok(_) => run(&request.action, request.params.as_ref()),
             Err(refusal) => Err((refusal, None)),
         };
-        let response = self.respond(request.request_id, request.agent_id, outcome);
-        Dispatched::Ready(response.into())
+        Dispatched::ready(self.respond(request.request_id, request.agent_id, outcome))
     }
 }
 

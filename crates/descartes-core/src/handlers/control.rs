@@ -45,8 +45,7 @@ impl Handlers {
         let command = Command::parse(&request.command_type, request.payload.as_ref());
         match self.begin(id, command.map_err(Refusal::from)) {
             Begun::Done(outcome) => {
-                let response = self.respond(request.request_id, id, outcome);
-                Dispatched::Ready(response.into())
+                Dispatched::ready(self.respond(request.request_id, id, outcome))
             }
             Begun::UnderWay(outcome) => {
                 let handlers = self.clone();
@@ -95,7 +94,7 @@ impl Handlers {
             Err(refusal) => return Begun::refused(refusal),
         };
         match command {
-            Command::Pause { mode } => self.wait_for(agent.pause(mode), paused),
+            Command::Pause { mode } => self.wait_for(agent.pause(mode), |mode| Some(paused(mode))),
             Command::Resume => self.wait_for(agent.resume(), |()| None),
             Command::Stop { grace, wait: true } => {
                 self.wait_for(agent.stop(grace), |end| Some(ended(&end)))
@@ -275,8 +274,8 @@ impl Handlers {
     }
 }
 
-fn paused(mode: PauseMode) -> Option<Raw> {
-    Some(MapWriter::new().str("mode", mode.as_str()).finish())
+fn paused(mode: PauseMode) -> Raw {
+    MapWriter::new().str("mode", mode.as_str()).finish()
 }
 
 fn ended(end: &StopOutcome) -> Raw {

@@ -1,10 +1,11 @@
 //! The task that owns the request socket: one reply to everything.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use descartes_protocol::{ErrorCode, ErrorResponse, Reply, Request};
+use descartes_protocol::{DecodeError, ErrorCode, ErrorResponse, Reply, Request};
 use descartes_transport::{Client, FrameError, Inbound, RequestSocket};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -13,6 +14,10 @@ use crate::dispatch::{Caller, Dispatch, Dispatched};
 use crate::error::{AgentResult, ServerError};
 use crate::keys::AuthorizedClients;
 use crate::stats::{Counters, count};
+
+mod promise;
+
+use promise::{Finished, Promise};
 
 /// Requests of one connection that may be under way.
 const CLIENT_REQUESTS_MAX: usize = 1024;
@@ -26,6 +31,15 @@ const REPLIES_QUEUE: usize = 1024;
 /// Requests taken from the socket before replies get their turn.
 const BURST: usize = 64;
 
+/// A body above this is decoded elsewhere: one of 10 MiB can keep a core busy for 0.3 s.
+const DECODED_HERE_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of bodies that wait behind one that is being decoded, per connection.
+const BEHIND_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// How long the last replies may take when the server stops.
+const LAST_REPLIES: Duration = Duration::from_secs(2);
+
 /// The request socket with everything that is under way on it.
 #[derive(Debug)]
 pub(super) struct Requests<D> {
@@ -33,23 +47,33 @@ pub(super) struct Requests<D> {
     dispatch: Arc<D>,
     clients: Option<Arc<AuthorizedClients>>,
     counters: Arc<Counters>,
-    /// Requests under way, by connection.
-    under_way: HashMap<u64, usize>,
+    connections: HashMap<u64, Connection>,
     under_way_total: usize,
     replies: (mpsc::Sender<Finished>, mpsc::Receiver<Finished>),
+    decoded: (mpsc::Sender<Decoded>, mpsc::Receiver<Decoded>),
 }
 
-/// A reply that came later.
+/// What is under way on one connection.
+#[derive(Debug, Default)]
+struct Connection {
+    requests: usize,
+    /// What came while a large body was being decoded: it keeps its place.
+    behind: Option<VecDeque<Inbound>>,
+    behind_bytes: usize,
+}
+
+/// A large body that was decoded elsewhere.
 #[derive(Debug)]
-struct Finished {
+struct Decoded {
     client: Client,
-    body: Bytes,
+    request: Box<Result<Request, DecodeError>>,
 }
 
 /// What the loop wakes up for.
 #[derive(Debug)]
 enum Event {
     Request(Inbound),
+    Decoded(Decoded),
     Reply(Finished),
     SocketClosed,
     Stop,
@@ -67,9 +91,10 @@ impl<D: Dispatch> Requests<D> {
             dispatch: Arc::new(dispatch),
             clients,
             counters,
-            under_way: HashMap::new(),
+            connections: HashMap::new(),
             under_way_total: 0,
             replies: mpsc::channel(REPLIES_QUEUE),
+            decoded: mpsc::channel(BURST),
         }
     }
 
@@ -78,6 +103,7 @@ impl<D: Dispatch> Requests<D> {
         let ended = loop {
             match self.next_event(&stop).await {
                 Event::Request(inbound) => self.take_burst(inbound),
+                Event::Decoded(decoded) => self.take_decoded(decoded),
                 Event::Reply(finished) => self.deliver(finished),
                 Event::SocketClosed => break Err(ServerError::SocketClosed),
                 Event::Stop => break Ok(()),
@@ -97,6 +123,7 @@ impl<D: Dispatch> Requests<D> {
     async fn next_event(&mut self, stop: &CancellationToken) -> Event {
         tokio::select! {
             inbound = self.socket.recv() => inbound.map_or(Event::SocketClosed, Event::Request),
+            Some(decoded) = self.decoded.1.recv() => Event::Decoded(decoded),
             Some(finished) = self.replies.1.recv() => Event::Reply(finished),
             () = stop.cancelled() => Event::Stop,
         }
@@ -113,36 +140,73 @@ impl<D: Dispatch> Requests<D> {
     }
 
     fn take(&mut self, inbound: Inbound) {
+        let connection = self.connections.get_mut(&inbound.client.connection_id());
+        if let Some(connection) = connection
+            && let Some(behind) = &mut connection.behind
+        {
+            let bytes = inbound.body.as_ref().map_or(0, Bytes::len);
+            if behind.len() >= CLIENT_REQUESTS_MAX
+                || connection.behind_bytes + bytes > BEHIND_BYTES_MAX
+            {
+                return self.refuse(&inbound.client, &busy(None));
+            }
+            connection.behind_bytes += bytes;
+            behind.push_back(inbound);
+            return;
+        }
         let Inbound { client, body } = inbound;
+        match body {
+            Ok(body) if body.len() > DECODED_HERE_BYTES_MAX => self.decode_elsewhere(client, body),
+            Ok(body) => self.take_request(client, Request::decode(body)),
+            Err(error) => self.refuse(&client, &malformed(&error)),
+        }
+    }
+
+    fn decode_elsewhere(&mut self, client: Client, body: Bytes) {
+        let connection = self.connections.entry(client.connection_id()).or_default();
+        connection.behind = Some(VecDeque::new());
+        let decoded = self.decoded.0.clone();
+        tokio::task::spawn_blocking(move || {
+            let request = Box::new(Request::decode(body));
+            // Without the socket's task there is nobody to be answered.
+            let _ = decoded.blocking_send(Decoded { client, request });
+        });
+    }
+
+    fn take_decoded(&mut self, decoded: Decoded) {
+        let id = decoded.client.connection_id();
+        let connection = self.connections.entry(id).or_default();
+        let behind = connection.behind.take().unwrap_or_default();
+        connection.behind_bytes = 0;
+        self.take_request(decoded.client, *decoded.request);
+        for inbound in behind {
+            self.take(inbound);
+        }
+        self.forget_if_idle(id);
+    }
+
+    fn take_request(&mut self, client: Client, request: Result<Request, DecodeError>) {
         let Some(caller) = self.caller(&client) else {
-            let reply = refuse(
-                None,
-                ErrorCode::PermissionDenied,
-                "this client's key is not authorized any more".to_owned(),
-            );
-            return self.refuse(&client, &reply);
+            let error = "this client's key is not authorized any more".to_owned();
+            return self.refuse(&client, &refusal(None, ErrorCode::PermissionDenied, error));
         };
-        let request = match body.map_err(|error| malformed(&error)).and_then(decode) {
+        let request = match request {
             Ok(request) => request,
-            Err(reply) => return self.refuse(&client, &reply),
+            Err(error) => return self.refuse(&client, &error.to_reply()),
         };
         if self.is_busy(&client) {
-            let id = Some(request.request_id().to_owned());
-            let reply = refuse(
-                id,
-                ErrorCode::Busy,
-                format!(
-                    "more than {CLIENT_REQUESTS_MAX} requests of this client are under way; wait for replies"
-                ),
-            );
-            return self.refuse(&client, &reply);
+            return self.refuse(&client, &busy(Some(request.request_id().to_owned())));
         }
+        let request_id = request.request_id().to_owned();
         match self.dispatch.dispatch(&caller, request) {
             Dispatched::Ready(reply) => self.send(&client, reply.encode()),
             Dispatched::Later(reply) => {
-                *self.under_way.entry(client.connection_id()).or_default() += 1;
+                self.connections
+                    .entry(client.connection_id())
+                    .or_default()
+                    .requests += 1;
                 self.under_way_total += 1;
-                let promise = Promise::new(client, self.replies.0.clone());
+                let promise = Promise::new(client, request_id, self.replies.0.clone());
                 tokio::spawn(async move { promise.keep(reply.await).await });
             }
         }
@@ -161,8 +225,8 @@ impl<D: Dispatch> Requests<D> {
     }
 
     fn is_busy(&self, client: &Client) -> bool {
-        let own = self.under_way.get(&client.connection_id());
-        own.is_some_and(|&count| count >= CLIENT_REQUESTS_MAX)
+        let own = self.connections.get(&client.connection_id());
+        own.is_some_and(|connection| connection.requests >= CLIENT_REQUESTS_MAX)
             || self.under_way_total >= REQUESTS_MAX
     }
 
@@ -173,14 +237,21 @@ impl<D: Dispatch> Requests<D> {
 
     fn deliver(&mut self, finished: Finished) {
         self.under_way_total -= 1;
-        let connection = finished.client.connection_id();
-        if let Some(count) = self.under_way.get_mut(&connection) {
-            *count -= 1;
-            if *count == 0 {
-                self.under_way.remove(&connection);
-            }
+        let id = finished.client.connection_id();
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.requests -= 1;
         }
+        self.forget_if_idle(id);
         self.send(&finished.client, finished.body);
+    }
+
+    fn forget_if_idle(&mut self, id: u64) {
+        let connection = self.connections.get(&id);
+        if connection
+            .is_some_and(|connection| connection.requests == 0 && connection.behind.is_none())
+        {
+            self.connections.remove(&id);
+        }
     }
 
     fn send(&self, client: &Client, body: Bytes) {
@@ -191,56 +262,21 @@ impl<D: Dispatch> Requests<D> {
     }
 }
 
-/// How long the last replies may take when the server stops.
-const LAST_REPLIES: std::time::Duration = std::time::Duration::from_secs(2);
-
-fn decode(body: Bytes) -> Result<Request, Reply> {
-    Request::decode(body).map_err(|error| error.to_reply())
-}
-
 fn malformed(error: &FrameError) -> Reply {
-    refuse(None, ErrorCode::MalformedMessage, error.to_string())
+    refusal(None, ErrorCode::MalformedMessage, error.to_string())
 }
 
-fn refuse(request_id: Option<String>, error_code: ErrorCode, error: String) -> Reply {
+fn busy(request_id: Option<String>) -> Reply {
+    let error = format!(
+        "more than {CLIENT_REQUESTS_MAX} requests of this client are under way; wait for replies"
+    );
+    refusal(request_id, ErrorCode::Busy, error)
+}
+
+fn refusal(request_id: Option<String>, error_code: ErrorCode, error: String) -> Reply {
     Reply::Error(ErrorResponse {
         request_id,
         error,
         error_code,
     })
-}
-
-/// Owes a client one reply, and gives it one even if the handler panics.
-struct Promise {
-    owed: Option<(Client, mpsc::Sender<Finished>)>,
-}
-
-impl Promise {
-    fn new(client: Client, replies: mpsc::Sender<Finished>) -> Self {
-        Self {
-            owed: Some((client, replies)),
-        }
-    }
-
-    async fn keep(mut self, reply: Reply) {
-        if let Some((client, replies)) = self.owed.take() {
-            let body = reply.encode();
-            // The socket's task has ended: nobody is there to be answered.
-            let _ = replies.send(Finished { client, body }).await;
-        }
-    }
-}
-
-impl Drop for Promise {
-    fn drop(&mut self) {
-        if let Some((client, replies)) = self.owed.take() {
-            let reply = refuse(
-                None,
-                ErrorCode::Internal,
-                "the request failed inside the server; its log says more".to_owned(),
-            );
-            let body = reply.encode();
-            let _ = replies.try_send(Finished { client, body });
-        }
-    }
 }

@@ -87,14 +87,14 @@ pub(super) async fn run(server: &ZmqAgentServer, run: &Run) -> AgentResult<()> {
     let requests = Requests::new(sockets.requests, handlers, sockets.clients, counters);
     tracing::info!(endpoint = %serving.endpoint, pub_endpoint = ?serving.pub_endpoint.as_ref().map(ToString::to_string), curve = settled.curve, server_id = %config.server_id, "serving");
     server.serves(serving);
-    let served = serve(server, run, requests, &runner).await;
+    let outcome = serve(server, run, requests, &runner).await;
     publishing_ends.cancel();
     if let Some(publisher) = publisher {
         // A publisher that panicked has nothing left to send.
         let _ = publisher.await;
     }
     tracing::info!("stopped");
-    served
+    outcome
 }
 
 /// Answers requests until the server is to stop and its agents are dealt with: also while they

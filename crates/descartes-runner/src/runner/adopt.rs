@@ -88,7 +88,6 @@ impl LocalProcessRunner {
                     return self.adopt_alive(id, *alive, deadline).await;
                 }
                 Ok(Ok(Adopted::Finished(handle))) => return self.register(&handle),
-                Ok(Ok(Adopted::Undone)) => return,
                 Ok(Ok(Adopted::Between)) if Instant::now() < deadline => {
                     tokio::time::sleep(RETRY_INTERVAL).await;
                 }
@@ -100,7 +99,8 @@ impl LocalProcessRunner {
                     tracing::error!(agent = %id, %error, "failed to look at an agent's folder");
                     return;
                 }
-                Err(_) => return,
+                // Nothing to adopt, or a runtime that is shutting down.
+                Ok(Ok(Adopted::Undone)) | Err(_) => return,
             }
         }
     }
@@ -213,10 +213,11 @@ impl LocalProcessRunner {
     fn set_aside(&self, name: &str, reason: &str) {
         match self.inner.store.set_aside(name, reason) {
             Ok(path) => {
-                tracing::error!(path = %path.display(), %reason, "set a damaged agent's folder aside")
+                let path = path.display();
+                tracing::error!(%path, %reason, "set a damaged agent's folder aside");
             }
             Err(error) => {
-                tracing::error!(name, %reason, %error, "failed to set a damaged agent's folder aside")
+                tracing::error!(name, %reason, %error, "failed to set a damaged agent's folder aside");
             }
         }
     }

@@ -253,12 +253,20 @@ fn key(order: &SpawnOrder) -> SpawnKey {
         metadata: order.metadata.clone(),
     };
     let content = descartes_protocol::Request::Spawn(content).encode();
-    let digest = Sha256::digest(&content);
     SpawnKey {
         client: order.client.clone(),
         request_id: order.request_id.clone(),
-        fingerprint: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+        fingerprint: hex(&Sha256::digest(&content)),
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// Runs what blocks where it may.

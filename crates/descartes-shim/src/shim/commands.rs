@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Signal, WaitStatus};
 
 use super::Shim;
 use crate::cgroup;
@@ -13,7 +13,7 @@ use crate::wire::{Command, Message, Outcome, Paused, Refusal, Request};
 
 impl Shim {
     /// Carries out one request of the server `connection`.
-    pub(super) fn obey(&mut self, connection: u64, request: Request, data: &[u8]) {
+    pub(super) fn obey(&mut self, connection: u64, request: &Request, data: &[u8]) {
         let sender = Some((connection, request.id));
         match request.command {
             Command::Write { offset, close } => {
@@ -164,13 +164,13 @@ impl Shim {
             .tree
             .leaf()
             .is_some_and(|leaf| cgroup::was_out_of_memory(leaf));
-        let exit_signal = self.leader_end.and_then(|end| end.terminating_signal());
+        let exit_signal = self.leader_end.and_then(WaitStatus::terminating_signal);
         if reason == EndReason::Exited && exit_signal == Some(libc::SIGKILL) && out_of_memory {
             reason = EndReason::MemoryLimit;
         }
         Exit {
             version: record::VERSION,
-            exit_code: self.leader_end.and_then(|end| end.exit_status()),
+            exit_code: self.leader_end.and_then(WaitStatus::exit_status),
             exit_signal,
             reason,
             forced,

@@ -158,7 +158,7 @@ impl Shim {
         };
         server.flush();
         for (request, data) in server.receive(&mut self.buffer) {
-            self.obey(id, request, &data);
+            self.obey(id, &request, &data);
         }
     }
 

@@ -49,7 +49,7 @@ impl Timers {
         match (self.paused_since, stands_still) {
             (None, true) => self.paused_since = Some(now),
             (Some(since), false) => {
-                self.last_output += now - since;
+                self.last_output += now.saturating_sub(since);
                 self.paused_since = None;
             }
             _ => {}

@@ -1,0 +1,69 @@
+//! A reply that is owed.
+
+use bytes::Bytes;
+use descartes_protocol::{ErrorCode, Reply};
+use descartes_transport::Client;
+use tokio::sync::mpsc;
+
+use super::refusal;
+
+/// A reply that came later.
+#[derive(Debug)]
+pub(super) struct Finished {
+    pub(super) client: Client,
+    pub(super) body: Bytes,
+}
+
+/// Owes a client one reply, and gives it one even if the handler panics.
+#[derive(Debug)]
+pub(super) struct Promise {
+    owed: Option<Owed>,
+}
+
+#[derive(Debug)]
+struct Owed {
+    client: Client,
+    request_id: String,
+    replies: mpsc::Sender<Finished>,
+}
+
+impl Promise {
+    pub(super) fn new(client: Client, request_id: String, replies: mpsc::Sender<Finished>) -> Self {
+        Self {
+            owed: Some(Owed {
+                client,
+                request_id,
+                replies,
+            }),
+        }
+    }
+
+    /// Gives the reply that is owed.
+    pub(super) async fn keep(mut self, reply: Reply) {
+        if let Some(Owed {
+            client, replies, ..
+        }) = self.owed.take()
+        {
+            let body = reply.encode();
+            // Without the socket's task there is nobody to be answered.
+            let _ = replies.send(Finished { client, body }).await;
+        }
+    }
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        let Some(Owed {
+            client,
+            request_id,
+            replies,
+        }) = self.owed.take()
+        else {
+            return;
+        };
+        let error = "the request failed inside the server; its log says more".to_owned();
+        let body = refusal(Some(request_id), ErrorCode::Internal, error).encode();
+        // If the queue is full, waiting for it must not be cut short by the task's end.
+        tokio::spawn(async move { replies.send(Finished { client, body }).await });
+    }
+}
