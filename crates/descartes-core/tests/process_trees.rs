@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use descartes_core::protocol::{AgentId, AgentStatus, Command, EndReason, PauseRequest, Stream};
-use descartes_testkit::{Client, TestServer, processes_of};
+use descartes_testkit::{Client, TestServer, processes_of, shim_of, signal};
 
 /// A way to find and kill the tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -209,8 +209,10 @@ async fn what_a_dead_shim_leaves_is_killed(means: Means) {
         .spawn("setsid sleep 1000 & echo ready; sleep 1000")
         .await;
     client.wait_ready(agent.id).await;
-    let shim = shim_of(&server, agent.id);
-    kill(shim, "KILL");
+    signal(
+        shim_of(&server.server.config().state_dir(), agent.id),
+        "KILL",
+    );
     let info = client.wait_end(agent.id).await;
     assert_eq!(
         (info.status, info.end_reason),
@@ -229,26 +231,4 @@ async fn what_a_dead_shim_leaves_is_killed_with_a_cgroup() {
 #[tokio::test]
 async fn what_a_dead_shim_leaves_is_killed_without_one() {
     what_a_dead_shim_leaves_is_killed(Means::Descent).await;
-}
-
-fn shim_of(server: &TestServer, id: AgentId) -> i32 {
-    let state = server
-        .server
-        .config()
-        .state_dir()
-        .join("agents")
-        .join(id.to_string())
-        .join("state.json");
-    let text = std::fs::read_to_string(state).unwrap();
-    let pid = text.split("\"shim_pid\":").nth(1).unwrap();
-    pid.split(',').next().unwrap().parse().unwrap()
-}
-
-#[expect(clippy::disallowed_methods, reason = "the test's own means to do harm")]
-fn kill(pid: i32, signal: &str) {
-    let status = std::process::Command::new("kill")
-        .arg(format!("-{signal}"))
-        .arg(pid.to_string())
-        .status();
-    assert!(status.unwrap().success());
 }

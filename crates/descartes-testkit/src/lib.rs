@@ -49,3 +49,35 @@ pub fn processes_of(agent: AgentId) -> Vec<i32> {
     }
     pids
 }
+
+/// Pid of the shim of an agent whose files are below `state_dir`.
+///
+/// # Panics
+/// If the agent was never started.
+#[must_use]
+pub fn shim_of(state_dir: &std::path::Path, agent: AgentId) -> i32 {
+    let path = state_dir
+        .join("agents")
+        .join(agent.to_string())
+        .join("state.json");
+    let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{error}"));
+    let pid = text
+        .split_once("\"shim_pid\":")
+        .and_then(|(_, rest)| rest.split(',').next());
+    pid.and_then(|pid| pid.parse().ok())
+        .unwrap_or_else(|| panic!("no shim_pid in {text}"))
+}
+
+/// Sends a signal, by its name without `SIG`.
+///
+/// # Panics
+/// If there is no such process.
+#[expect(clippy::disallowed_methods, reason = "a test's own means to do harm")]
+pub fn signal(pid: i32, name: &str) {
+    let mut kill = std::process::Command::new("kill");
+    let status = kill.arg(format!("-{name}")).arg(pid.to_string()).status();
+    assert!(
+        status.is_ok_and(|status| status.success()),
+        "no signal {name} to {pid}"
+    );
+}
