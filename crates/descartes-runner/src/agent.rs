@@ -384,7 +384,11 @@ impl AgentHandle {
         let end = self.agent.state().stream_end(stream);
         let dir = output::stream_dir(&self.agent.dir, stream);
         let max = usize::try_from(max.min(READ_BYTES_MAX)).unwrap_or(usize::MAX);
-        blocking(move || output::read(&dir, offset, max, end)).await
+        let chunk = blocking(move || output::read(&dir, offset, max, end)).await?;
+        if !chunk.data.is_empty() {
+            self.agent.state().saw(stream, chunk.next_offset);
+        }
+        Ok(chunk)
     }
 
     /// Looks for lines in the output.

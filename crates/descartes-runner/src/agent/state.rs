@@ -169,8 +169,18 @@ impl AgentState {
         }
     }
 
+    /// Output up to here was seen: the shim's word of it may come later.
+    pub(crate) fn saw(&mut self, stream: Stream, end: u64) {
+        let known = match stream {
+            Stream::Stdout => &mut self.sizes.stdout,
+            Stream::Stderr => &mut self.sizes.stderr,
+        };
+        *known = end.max(*known);
+    }
+
     pub(crate) fn set_sizes(&mut self, sizes: Sizes) {
-        self.sizes = sizes;
+        self.saw(Stream::Stdout, sizes.stdout);
+        self.saw(Stream::Stderr, sizes.stderr);
     }
 
     pub(crate) fn set_place(&mut self, taken: Place) {
