@@ -70,11 +70,14 @@ fn serve(socket: &OwnedFd) -> i32 {
     let _ = rustix::process::setsid();
     let _ = std::env::set_current_dir("/");
     let _ = rustix::io::fcntl_setfd(socket, rustix::io::FdFlags::CLOEXEC);
-    #[expect(unsafe_code, reason = "rustix leaves signal handlers to the C library")]
-    // SAFETY: with the default action replaced by "ignore", dead shims leave no zombies; no code
-    // of ours runs in a handler.
-    unsafe {
-        libc::signal(libc::SIGCHLD, libc::SIG_IGN);
+    // Before `main`, Rust has not seen to SIGPIPE yet: a shim that writes to an agent that has just
+    // gone would die of it. Dead shims are to leave no zombies.
+    for signal in [libc::SIGPIPE, libc::SIGCHLD] {
+        #[expect(unsafe_code, reason = "rustix leaves signal handlers to the C library")]
+        // SAFETY: "ignore" runs no code of ours.
+        unsafe {
+            libc::signal(signal, libc::SIG_IGN);
+        }
     }
     loop {
         match receive(socket) {

@@ -253,6 +253,35 @@ fn a_paused_tree_stands_still_until_it_is_resumed() {
 }
 
 #[test]
+fn an_agent_that_ends_with_its_stdin_full_is_not_lost() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("agent-full-9");
+    let template = Template::start().unwrap();
+    let mut agent = launch(&template, &spec(&dir, "sleep 1000"), &dir);
+    agent.server.hello();
+    let write = Command::Write {
+        offset: None,
+        close: false,
+    };
+    let outcome = agent.server.ask(write, &[b'x'; 500_000]);
+    assert!(
+        matches!(outcome, Outcome::Written { complete: true, .. }),
+        "{outcome:?}"
+    );
+    let stop = Command::Stop {
+        grace_ms: None,
+        reason: EndReason::Stopped,
+    };
+    let Outcome::Ended(exit) = agent.server.ask(stop, &[]) else {
+        panic!("no end");
+    };
+    assert_eq!(
+        (exit.reason, exit.exit_signal),
+        (EndReason::Stopped, Some(15))
+    );
+}
+
+#[test]
 fn a_program_that_cannot_be_executed_is_told_with_its_error_number() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("agent-5");
