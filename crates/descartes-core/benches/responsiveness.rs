@@ -59,7 +59,8 @@ async fn main() {
     )));
     let began = Instant::now();
     let loaded = measure(&client).await;
-    let per_second = spawned.load(Ordering::Relaxed) as f64 / began.elapsed().as_secs_f64();
+    let spawned = u32::try_from(spawned.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
+    let per_second = f64::from(spawned) / began.elapsed().as_secs_f64();
     ends.store(true, Ordering::Relaxed);
     println!("under load: {loaded}   ({per_second:.0} agents started and ended a second)");
     println!(

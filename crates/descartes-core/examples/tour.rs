@@ -27,7 +27,18 @@ while read -r line; do echo "you said: $line"; done
 #[tokio::main]
 async fn main() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let (server, serving) = start(dir.path()).await?;
+    let (agent, watching) = before_the_crash(dir.path()).await?;
+    println!("crash     the server is gone; the agent is not");
+    wait(1.0).await;
+    after_the_crash(dir.path(), agent).await?;
+    watching.abort();
+    Ok(())
+}
+
+type Watching = tokio::task::JoinHandle<std::result::Result<(), String>>;
+
+async fn before_the_crash(dir: &Path) -> Result<(AgentId, Watching)> {
+    let (server, serving) = start(dir).await?;
     let endpoint = server.endpoint().ok_or("the server does not serve")?;
     println!("server    listens on {endpoint}");
 
@@ -56,10 +67,11 @@ async fn main() -> Result<()> {
 
     serving.abort();
     let _ = serving.await;
-    drop(client);
-    println!("crash     the server is gone; the agent is not");
-    wait(1.0).await;
-    let (server, serving) = start(dir.path()).await?;
+    Ok((agent, watching))
+}
+
+async fn after_the_crash(dir: &Path, agent: AgentId) -> Result<()> {
+    let (server, serving) = start(dir).await?;
     let endpoint = server.endpoint().ok_or("the server does not serve")?;
     let client = Client::connect(&endpoint).await?;
     println!("start     the server is back, and so is the agent:");
@@ -96,13 +108,12 @@ async fn main() -> Result<()> {
         .get("data")
         .and_then(|data| data.as_bin())
         .unwrap_or_default();
-    let lines = bytes.iter().filter(|&&byte| byte == b'\n').count();
+    let lines = String::from_utf8_lossy(&bytes).lines().count();
     println!(
         "read      all {} bytes of its output, {lines} lines, are there",
         bytes.len()
     );
 
-    watching.abort();
     server.stop().await?;
     serving.await??;
     println!("server    stopped");

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::events::{EventLog, Passing};
 use crate::handlers::Handlers;
+use crate::keys::AuthorizedClients;
 
 mod live;
 
@@ -26,6 +27,9 @@ use live::LiveOutput;
 
 /// Events taken from the log at a time.
 const BATCH: usize = 256;
+
+/// Pause between two looks at who may listen.
+const RECHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Pieces of live output that may wait for the socket's task.
 const OUTPUT_QUEUE: usize = 64;
@@ -47,6 +51,10 @@ pub(crate) struct Publisher {
     live: HashMap<(AgentId, Stream), LiveOutput>,
     output: (mpsc::Sender<Piece>, mpsc::Receiver<Piece>),
     dropped: Arc<AtomicU64>,
+    /// Where clients have keys: who may listen, and how often that was looked at.
+    clients: Option<Arc<AuthorizedClients>>,
+    clients_seen: u64,
+    recheck: Interval,
 }
 
 /// A message that is ready to go out.
@@ -68,6 +76,7 @@ pub(crate) struct Parts {
     pub(crate) broadcasts_status: bool,
     pub(crate) heartbeat_interval: Duration,
     pub(crate) dropped: Arc<AtomicU64>,
+    pub(crate) clients: Option<Arc<AuthorizedClients>>,
 }
 
 /// What the publisher's loop wakes up for.
@@ -78,6 +87,7 @@ enum Event {
     InterestChanged,
     Output(Piece),
     Heartbeat,
+    Recheck,
     Stop,
 }
 
@@ -99,6 +109,9 @@ impl Publisher {
             live: HashMap::new(),
             output: mpsc::channel(OUTPUT_QUEUE),
             dropped: parts.dropped,
+            clients: parts.clients,
+            clients_seen: 0,
+            recheck: tokio::time::interval(RECHECK_INTERVAL),
         }
     }
 
@@ -111,6 +124,7 @@ impl Publisher {
                 Event::InterestChanged => self.follow_interest(),
                 Event::Output(piece) => self.socket.publish(&piece.topic, piece.body),
                 Event::Heartbeat => self.publish_heartbeat(),
+                Event::Recheck => self.drop_unlisted().await,
                 Event::Stop => break,
             }
             self.dropped.store(self.socket.dropped(), Ordering::Relaxed);
@@ -127,7 +141,20 @@ impl Publisher {
             Ok(_) = self.interest.changed() => Event::InterestChanged,
             Some(piece) = self.output.1.recv() => Event::Output(piece),
             _ = self.heartbeat.tick() => Event::Heartbeat,
+            _ = self.recheck.tick(), if self.clients.is_some() => Event::Recheck,
             () = stop.cancelled() => Event::Stop,
+        }
+    }
+
+    /// Lets go of listeners that were taken off the list of clients.
+    async fn drop_unlisted(&mut self) {
+        let Some(clients) = &self.clients else { return };
+        let generation = clients.generation();
+        if generation != self.clients_seen {
+            self.clients_seen = generation;
+            self.socket
+                .keep_only(|key| clients.role(key).is_some())
+                .await;
         }
     }
 

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
-use omq_tokio::{Message, Socket};
+use omq_tokio::{Message, PeerPublicKey, Socket};
 
 use crate::bind::{BindError, Bound, SocketFile, SocketRole, bind};
 use crate::endpoint::Endpoint;
+use crate::keys::PublicKey;
 use crate::limits::Limits;
 use crate::security::ServerSecurity;
 pub use interest::Interest;
@@ -81,6 +82,28 @@ impl EventSocket {
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Disconnects every client whose verified key is not admitted any more. Clients without a key stay.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may leave some of them connected.
+    pub async fn keep_only(&self, admitted: impl Fn(&PublicKey) -> bool) {
+        let Ok(connections) = self.socket.connections().await else {
+            return;
+        };
+        for connection in connections {
+            let key = connection.peer_info.as_ref().and_then(|peer| {
+                match peer.authentication.public_key {
+                    Some(PeerPublicKey::Curve(bytes)) => Some(PublicKey::from_bytes(bytes)),
+                    _ => None,
+                }
+            });
+            if key.is_some_and(|key| !admitted(&key)) {
+                // One that has gone by itself meanwhile is gone.
+                let _ = self.socket.disconnect_peer(connection.connection_id).await;
+            }
+        }
     }
 
     /// A view of who listens to what.

@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use descartes_protocol::{Raw, Request};
 use descartes_transport::PublicKey;
 use serde::Deserialize;
 
@@ -20,8 +22,41 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
+    /// Look: lists, status, output, events, health.
+    Observe,
+    /// Look, and start and command agents.
+    Control,
     /// Everything.
     Admin,
+}
+
+impl Role {
+    /// Whether a client in this role may send this request.
+    #[must_use]
+    pub fn allows(self, request: &Request) -> bool {
+        self != Self::Observe || only_looks(request)
+    }
+}
+
+/// Whether a request changes nothing, for an agent or for another client.
+fn only_looks(request: &Request) -> bool {
+    let looks = |command: &str, payload: Option<&Raw>| match command {
+        "get_status" | "query_output" | "stream_logs" => true,
+        // Without an offset a read moves the cursor that all clients share.
+        "read_stdout" | "read_stderr" => payload
+            .is_some_and(|payload| payload.get("offset").is_some_and(|offset| !offset.is_nil())),
+        _ => false,
+    };
+    match request {
+        Request::ListAgents(_)
+        | Request::HealthCheck(_)
+        | Request::Stats(_)
+        | Request::OutputQuery(_)
+        | Request::Events(_) => true,
+        Request::Control(command) => looks(&command.command_type, command.payload.as_ref()),
+        Request::BatchControl(batch) => looks(&batch.command_type, batch.payload.as_ref()),
+        Request::Spawn(_) | Request::CustomAction(_) => false,
+    }
 }
 
 /// The clients that may connect.
@@ -31,6 +66,7 @@ pub struct AuthorizedClients {
     clients: RwLock<HashMap<PublicKey, Client>>,
     /// When the file was looked at last, and which it was then.
     seen: Mutex<(Instant, Option<Stamp>)>,
+    generation: AtomicU64,
 }
 
 #[derive(Debug, Clone)]
@@ -74,6 +110,7 @@ impl AuthorizedClients {
             path: path.to_owned(),
             clients: RwLock::new(clients),
             seen: Mutex::new((Instant::now(), stamp)),
+            generation: AtomicU64::new(0),
         })
     }
 
@@ -90,6 +127,12 @@ impl AuthorizedClients {
     pub fn name(&self, key: &PublicKey) -> Option<String> {
         let clients = self.clients.read().unwrap_or_else(PoisonError::into_inner);
         clients.get(key).map(|client| client.name.clone())
+    }
+
+    /// How often the clients have changed. It is what a change is noticed by.
+    pub(crate) fn generation(&self) -> u64 {
+        self.look_again();
+        self.generation.load(Ordering::Acquire)
     }
 
     /// Reads the file again if it has changed. One that is not valid keeps the clients as they
@@ -110,6 +153,7 @@ impl AuthorizedClients {
             Ok(clients) => {
                 tracing::info!(path = %self.path.display(), clients = clients.len(), "read the authorized clients again");
                 *self.clients.write().unwrap_or_else(PoisonError::into_inner) = clients;
+                self.generation.fetch_add(1, Ordering::Release);
             }
             Err(error) => {
                 tracing::error!(%error, "the authorized clients stay as they were");
@@ -148,7 +192,7 @@ fn read(path: &Path) -> Result<HashMap<PublicKey, Client>, KeyError> {
 pub(super) fn first_file(key: &PublicKey) -> String {
     format!(
         "# The clients that may connect, by their public keys. Changes count from the next second on.\n\
-         # role: \"admin\" may do everything.\n\
+         # role: \"observe\" may look, \"control\" may also start and command agents, \"admin\" may do everything.\n\
          \n\
          [[client]]\n\
          name = \"first\"\n\

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use descartes_protocol::{DecodeError, ErrorCode, ErrorResponse, Reply, Request};
+use descartes_protocol::{DecodeError, ErrorCode, Reply, Request};
 use descartes_transport::{Client, FrameError, Inbound, RequestSocket};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +16,7 @@ use crate::keys::AuthorizedClients;
 use crate::stats::{Counters, count};
 
 mod promise;
+mod refusal;
 
 use promise::{Finished, Promise};
 
@@ -148,7 +149,8 @@ impl<D: Dispatch> Requests<D> {
             if behind.len() >= CLIENT_REQUESTS_MAX
                 || connection.behind_bytes + bytes > BEHIND_BYTES_MAX
             {
-                return self.refuse(&inbound.client, &busy(None));
+                let reply = refusal::unread(ErrorCode::Busy, too_many());
+                return self.refuse(&inbound.client, &reply);
             }
             connection.behind_bytes += bytes;
             behind.push_back(inbound);
@@ -186,16 +188,20 @@ impl<D: Dispatch> Requests<D> {
     }
 
     fn take_request(&mut self, client: Client, request: Result<Request, DecodeError>) {
-        let Some(caller) = self.caller(&client) else {
-            let error = "this client's key is not authorized any more".to_owned();
-            return self.refuse(&client, &refusal(None, ErrorCode::PermissionDenied, error));
-        };
         let request = match request {
             Ok(request) => request,
             Err(error) => return self.refuse(&client, &error.to_reply()),
         };
+        let caller = match self.caller(&client, &request) {
+            Ok(caller) => caller,
+            Err(error) => {
+                let reply = refusal::of(request, ErrorCode::PermissionDenied, error.to_owned());
+                return self.refuse(&client, &reply);
+            }
+        };
         if self.is_busy(&client) {
-            return self.refuse(&client, &busy(Some(request.request_id().to_owned())));
+            let reply = refusal::of(request, ErrorCode::Busy, too_many());
+            return self.refuse(&client, &reply);
         }
         let request_id = request.request_id().to_owned();
         match self.dispatch.dispatch(&caller, request) {
@@ -212,16 +218,21 @@ impl<D: Dispatch> Requests<D> {
         }
     }
 
-    /// Who sent it; `None` for a client that was taken off the list since it connected.
-    fn caller(&self, client: &Client) -> Option<Caller> {
+    /// Who sent it, if the client may; it may have been taken off the list since it connected.
+    fn caller(&self, client: &Client, request: &Request) -> Result<Caller, &'static str> {
         let mut caller = Caller::default();
         if let Some(clients) = &self.clients {
-            let key = client.public_key()?;
-            clients.role(&key)?;
+            let key = client.public_key().ok_or("this client has no key")?;
+            let role = clients
+                .role(&key)
+                .ok_or("this client's key is not authorized any more")?;
+            if !role.allows(request) {
+                return Err("this client's role does not allow that");
+            }
             caller.name = clients.name(&key);
             caller.key = Some(key.to_z85());
         }
-        Some(caller)
+        Ok(caller)
     }
 
     fn is_busy(&self, client: &Client) -> bool {
@@ -263,20 +274,11 @@ impl<D: Dispatch> Requests<D> {
 }
 
 fn malformed(error: &FrameError) -> Reply {
-    refusal(None, ErrorCode::MalformedMessage, error.to_string())
+    refusal::unread(ErrorCode::MalformedMessage, error.to_string())
 }
 
-fn busy(request_id: Option<String>) -> Reply {
-    let error = format!(
+fn too_many() -> String {
+    format!(
         "more than {CLIENT_REQUESTS_MAX} requests of this client are under way; wait for replies"
-    );
-    refusal(request_id, ErrorCode::Busy, error)
-}
-
-fn refusal(request_id: Option<String>, error_code: ErrorCode, error: String) -> Reply {
-    Reply::Error(ErrorResponse {
-        request_id,
-        error,
-        error_code,
-    })
+    )
 }

@@ -80,6 +80,7 @@ pub(super) async fn run(server: &ZmqAgentServer, run: &Run) -> AgentResult<()> {
             broadcasts_status: config.enable_status_updates,
             heartbeat_interval: Duration::from_secs(config.status_update_interval_secs),
             dropped,
+            clients: sockets.clients.clone(),
         });
         tokio::spawn(publisher.run(publishing_ends.clone()))
     });

@@ -62,7 +62,7 @@ impl Drop for Promise {
             return;
         };
         let error = "the request failed inside the server; its log says more".to_owned();
-        let body = refusal(Some(request_id), ErrorCode::Internal, error).encode();
+        let body = refusal::owed(Some(request_id), ErrorCode::Internal, error).encode();
         // If the queue is full, waiting for it must not be cut short by the task's end.
         tokio::spawn(async move { replies.send(Finished { client, body }).await });
     }
