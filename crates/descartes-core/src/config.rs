@@ -112,6 +112,9 @@ impl Default for ZmqServerConfig {
     }
 }
 
+/// The longest time that a setting may name, in seconds: what adds up with the present.
+const SECS_MAX: u64 = 100 * 365 * 24 * 60 * 60;
+
 /// One thing that is wrong with a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigFault {
@@ -248,6 +251,29 @@ impl ZmqServerConfig {
         for (key, value) in least_one {
             if value == 0 {
                 faults.push(fault(key, "must be at least 1"));
+            }
+        }
+        let times = [
+            (
+                "status_update_interval_secs",
+                self.status_update_interval_secs,
+            ),
+            ("request_timeout_secs", self.request_timeout_secs),
+            ("shutdown_timeout_secs", self.shutdown_timeout_secs),
+            ("retain_secs", self.retain_secs),
+            (
+                "runner.health_check_interval_secs",
+                self.runner_config.health_check_interval_secs,
+            ),
+            ("runner.stop_grace_secs", self.runner_config.stop_grace_secs),
+            (
+                "runner.orphan_timeout_secs",
+                self.runner_config.orphan_timeout_secs,
+            ),
+        ];
+        for (key, secs) in times {
+            if secs > SECS_MAX {
+                faults.push(fault(key, "must be at most 3153600000, a hundred years"));
             }
         }
         if self.runner_config.max_concurrent_agents == Some(0) {

@@ -36,6 +36,7 @@ pub use launch::{
     ARGUMENT_BYTES_MAX, ClientStdin, ENVIRONMENT_BYTES_MAX, Launch, LaunchRequest, StdinPlan,
 };
 pub use signal::signal_number;
+pub use suggest::nearest;
 
 use crate::parser::ParserKind;
 use environment::NamePattern;

@@ -129,6 +129,9 @@ fn launch(template: &Template, spec: &Spec, dir: &Path) -> Agent {
     }
 }
 
+/// Sets one limit.
+type Set = fn(&mut Limits);
+
 fn is_locked(dir: &Path) -> bool {
     let lock = File::open(dir.join(record::LOCK)).unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err()
@@ -263,7 +266,7 @@ fn an_agent_that_ends_with_its_stdin_full_is_not_lost() {
         offset: None,
         close: false,
     };
-    let outcome = agent.server.ask(write, &[b'x'; 500_000]);
+    let outcome = agent.server.ask(write, &vec![b'x'; 500_000]);
     assert!(
         matches!(outcome, Outcome::Written { complete: true, .. }),
         "{outcome:?}"
@@ -300,7 +303,6 @@ fn a_program_that_cannot_be_executed_is_told_with_its_error_number() {
 fn the_time_limits_hold_without_a_server() {
     let root = tempfile::tempdir().unwrap();
     let template = Template::start().unwrap();
-    type Set = fn(&mut Limits);
     let cases: [(&str, Set, EndReason); 3] = [
         (
             "agent-6",

@@ -57,13 +57,13 @@ impl Handlers {
         match spawned {
             Ok(handle) => {
                 count(&self.shared.counters.successful_spawns);
-                tracing::info!(agent = %handle.id(), %name, %backend, client = ?caller.name, "started an agent");
+                tracing::info!(agent = %handle.id(), %name, %backend, client = caller.name, "started an agent");
                 response.agent_info = Some(handle.info());
             }
             Err(error) => {
                 count(&self.shared.counters.failed_spawns);
                 self.count_error();
-                tracing::warn!(%name, %backend, client = ?caller.name, %error, "did not start an agent");
+                tracing::warn!(%name, %backend, client = caller.name, %error, "did not start an agent");
                 response.error_code = Some(error.code());
                 response.error = Some(error.to_string());
             }

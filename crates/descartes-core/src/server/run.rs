@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant, SystemTime};
 
 use descartes_runner::backend::HostEnv;
-use descartes_runner::{Departure, LocalProcessRunner, LocalRunnerConfig};
+use descartes_runner::{AgentRunner, Departure, LocalProcessRunner, LocalRunnerConfig};
 use descartes_transport::{Endpoint, EventSocket, Limits, RequestSocket, ServerSecurity};
 use tokio_util::sync::CancellationToken;
 
@@ -86,7 +86,7 @@ pub(super) async fn run(server: &ZmqAgentServer, run: &Run) -> AgentResult<()> {
     });
     let counters = server.shared.counters.clone();
     let requests = Requests::new(sockets.requests, handlers, sockets.clients, counters);
-    tracing::info!(endpoint = %serving.endpoint, pub_endpoint = ?serving.pub_endpoint.as_ref().map(ToString::to_string), curve = settled.curve, server_id = %config.server_id, "serving");
+    tracing::info!(endpoint = %serving.endpoint, pub_endpoint = serving.pub_endpoint.as_ref().map_or_else(String::new, ToString::to_string), curve = settled.curve, server_id = %config.server_id, "serving");
     server.serves(serving);
     let outcome = serve(server, run, requests, &runner).await;
     publishing_ends.cancel();
@@ -112,7 +112,15 @@ async fn serve(
         run.stop.cancelled().await;
         server.shared.phase.send_replace(Phase::Stopping);
         let departure = departure(&server.shared.config, run);
-        tracing::info!(?departure, "stopping");
+        let agents = runner.active_count();
+        match &departure {
+            Departure::Detach => tracing::info!(agents, "stopping; agents go on"),
+            Departure::Stop { within, .. } => tracing::info!(
+                agents,
+                within_secs = within.as_secs(),
+                "stopping, with all agents"
+            ),
+        }
         let left = runner.leave(departure).await;
         for agent in left {
             tracing::info!(agent = %agent.id(), status = %agent.status(), "an agent goes on without a server");

@@ -1,0 +1,91 @@
+"""Fixtures: a server of its own for each test, clients of it, and an agent that must not suffer."""
+
+import resource
+import shutil
+import tempfile
+
+import pytest
+
+from client import Client
+from daemon import Daemon
+from waiting import eventually
+
+ECHO = 'echo ready; while read -r line; do echo "got $line"; done'
+
+
+@pytest.fixture(scope="session", autouse=True)
+def descriptors():
+    """As many descriptors as the host allows, for the tests with thousands of connections."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+@pytest.fixture
+def launch():
+    """Starts servers with settings. At the end each has to stop cleanly and leave nothing."""
+    servers = []
+
+    def start(**settings):
+        # Not pytest's own folder: the path of a Unix socket is short.
+        server = Daemon(tempfile.mkdtemp(prefix="descartes-"), **settings)
+        servers.append(server)
+        return server.start()
+
+    yield start
+    for server in servers:
+        try:
+            leave(server)
+        finally:
+            print(server.log())
+            shutil.rmtree(server.folder, ignore_errors=True)
+
+
+def leave(server):
+    try:
+        if server.has_served:
+            assert server.process.poll() is None, "the server ended before its test did"
+            assert server.stop() == 0
+            assert server.agent_processes() == []
+            # A shim outlives its agent by the time that it needs to exit itself.
+            eventually(lambda: not server.processes(), "the end of all shims", timeout=3)
+    finally:
+        if server.process is not None:
+            server.process.kill()
+
+
+@pytest.fixture
+def server(launch):
+    """A server with default settings."""
+    return launch()
+
+
+@pytest.fixture
+def connect():
+    """Makes clients, which are closed at the end."""
+    clients = []
+
+    def make(server, shape="dealer", keys=None):
+        clients.append(Client(server.endpoint, shape, keys))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture
+def client(server, connect):
+    """A client of `server`."""
+    return connect(server)
+
+
+@pytest.fixture
+def unharmed(server, connect):
+    """At the end of the test, the server answers, and so does an agent from before it."""
+    witness = connect(server)
+    bystander = witness.spawn_ready(ECHO, name="bystander")
+    yield
+    witness.health()
+    witness.done(bystander, "write_stdin", data="are you there\n")
+    output = witness.read_until(bystander, b"got are you there\n")
+    assert output == b"ready\ngot are you there\n"

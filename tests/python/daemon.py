@@ -1,0 +1,206 @@
+"""One `descartes-server` process with a folder of its own."""
+
+import json
+import os
+import random
+import socket
+import subprocess
+from pathlib import Path
+
+from waiting import PATIENCE, eventually
+
+SERVER_ID = "server-under-test"
+
+DEFAULT_BIN = Path(__file__).parent / "../../target/debug/descartes-server"
+
+# Below the ports that the kernel gives to outgoing connections, so that none of those takes one
+# while a server is between two runs.
+PORTS = range(20_000, 32_000)
+
+BACKENDS = {
+    "sh": {
+        "command": "sh",
+        "args": ["-c", "{task}"],
+        "stdin": "pipe",
+        "parser": "text",
+    },
+    "restricted": {
+        "command": "sh",
+        "args": ["-c", "{task}"],
+        "client_env": ["ALLOWED_*"],
+    },
+    "missing": {"command": "descartes-no-such-program", "args": ["{task}"]},
+}
+
+
+class Daemon:
+    """A server that can be started, killed and started again on the same folder and ports."""
+
+    def __init__(self, folder, transport="tcp", **settings):
+        self.folder = Path(folder)
+        self.state_dir = self.folder / "state"
+        if transport == "tcp":
+            self.endpoint = f"tcp://127.0.0.1:{free_port()}"
+            self.pub_endpoint = f"tcp://127.0.0.1:{free_port()}"
+        else:
+            self.endpoint = f"ipc://{self.folder}/requests"
+            self.pub_endpoint = f"ipc://{self.folder}/events"
+        self.process = None
+        self.has_served = False
+        (self.folder / "server.toml").write_text(to_toml(self._config(settings)))
+
+    def _config(self, settings):
+        config = {
+            "endpoint": self.endpoint,
+            "pub_endpoint": self.pub_endpoint,
+            "server_id": SERVER_ID,
+            "state_dir": str(self.state_dir),
+            "request_timeout_secs": 10,
+            "shutdown_timeout_secs": 3,
+            "status_update_interval_secs": 1,
+        }
+        runner = {"working_dir": str(self.folder), "stop_grace_secs": 3}
+        config["runner"] = runner | settings.pop("runner", {})
+        config |= settings
+        config |= {f"backends.{name}": backend for name, backend in BACKENDS.items()}
+        return config
+
+    def start(self):
+        """Starts the server; returns when it serves."""
+        notify_path = self.folder / "notify"
+        notify_path.unlink(missing_ok=True)
+        binary = Path(os.environ.get("DESCARTES_SERVER_BIN", DEFAULT_BIN)).resolve()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify.bind(str(notify_path))
+            notify.settimeout(0.05)
+            with open(self.folder / "server.log", "ab") as log:
+                self.process = subprocess.Popen(
+                    [binary, "--config", self.folder / "server.toml"],
+                    cwd=self.folder,
+                    env=environment() | {"NOTIFY_SOCKET": str(notify_path)},
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                )
+            eventually(lambda: self._is_ready(notify), "READY=1 from the server")
+        self.has_served = True
+        return self
+
+    def _is_ready(self, notify):
+        try:
+            return b"READY=1" in notify.recv(4096).split(b"\n")
+        except TimeoutError:
+            assert self.process.poll() is None, f"the server did not start:\n{self.log()}"
+            return False
+
+    def kill(self):
+        """Ends the server as a crash does."""
+        self.process.kill()
+        self.process.wait(PATIENCE)
+
+    def stop(self):
+        """Ends the server as an operator does, and says with which exit code."""
+        self.process.terminate()
+        return self.process.wait(PATIENCE)
+
+    def restart(self):
+        """Crashes the server and starts it again."""
+        self.kill()
+        return self.start()
+
+    def log(self):
+        return (self.folder / "server.log").read_text(errors="replace")
+
+    def proc(self, name):
+        """What /proc has of the server."""
+        return Path(f"/proc/{self.process.pid}") / name
+
+    def rss_bytes(self):
+        """Memory that the server holds."""
+        pages = self.proc("statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    def agent_processes(self):
+        """Processes of this server's agents, by the mark in their environment."""
+        agents = self.state_dir / "agents"
+        ids = os.listdir(agents) if agents.exists() else []
+        marks = [f"DESCARTES_AGENT_ID={id}".encode() for id in ids]
+        return [
+            pid for pid in pids() if any(mark in traces(pid, "environ") for mark in marks)
+        ]
+
+    def processes(self):
+        """All processes that have anything to do with this server's folder, the server included."""
+        mark = str(self.folder).encode()
+        return [
+            pid
+            for pid in pids()
+            if mark in traces(pid, "environ") + traces(pid, "cmdline") + open_paths(pid)
+        ]
+
+
+def environment():
+    """This process's, without what would set a key of the server's configuration."""
+    own = ("SERVER_ENDPOINT", "MAX_AGENTS")
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in own and not name.startswith("DESCARTES_")
+    }
+
+
+def pids():
+    """All processes but this one."""
+    found = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return [pid for pid in found if pid != os.getpid()]
+
+
+def traces(pid, file):
+    """What /proc says of a process; nothing where it has ended."""
+    try:
+        return Path(f"/proc/{pid}/{file}").read_bytes()
+    except OSError:
+        return b""
+
+
+def open_paths(pid):
+    """Working directory and open files of a process, joined."""
+    links = [f"/proc/{pid}/cwd"]
+    try:
+        links += [f"/proc/{pid}/fd/{fd}" for fd in os.listdir(f"/proc/{pid}/fd")]
+    except OSError:
+        pass
+    paths = []
+    for link in links:
+        try:
+            paths.append(os.readlink(link))
+        except OSError:
+            pass
+    return "\n".join(paths).encode()
+
+
+def is_alive(pid):
+    """Whether a process runs: one that has ended and was not reaped does not."""
+    status = traces(pid, "stat").rpartition(b")")[2].split()
+    return bool(status) and status[0] not in (b"Z", b"X")
+
+
+def free_port():
+    while True:
+        port = random.choice(PORTS)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+def to_toml(config):
+    """Plain values first, then the tables. JSON's strings, numbers and lists are TOML's as well."""
+    tables = {key: value for key, value in config.items() if isinstance(value, dict)}
+    lines = [f"{key} = {json.dumps(value)}" for key, value in config.items() if key not in tables]
+    for name, table in tables.items():
+        lines.append(f"[{name}]")
+        lines += [f"{key} = {json.dumps(value)}" for key, value in table.items()]
+    return "\n".join(lines) + "\n"
