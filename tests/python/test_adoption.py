@@ -146,6 +146,9 @@ def test_no_spawn_happens_twice_or_not_at_all_over_a_crash(server, client):
             assert reply["agent_info"]["name"] == config["name"]
         names = [info["name"] for info in again.list(include_finished=False)["agents"]]
         assert sorted(names) == sorted(config["name"] for config in requests.values())
-        runs = lambda: (server.folder / "runs").read_text().split()
+
+        def runs():
+            return (server.folder / "runs").read_text().split()
+
         eventually(lambda: len(runs()) >= 40, "every agent's first line")
         assert sorted(runs(), key=int) == [str(i) for i in range(40)]
