@@ -4,12 +4,13 @@
 //! <keys_dir>/                   0700
 //!   server.key                  0600  the server's secret key, one line of Z85
 //!   server.pub                  0600  its public key
-//!   authorized_clients.toml     0600  [[client]] name, public_key, role, labels
+//!   authorized_clients.toml     0600  [[client]] name, public_key, role
 //!   client.toml                 0600  all that the first client needs
 //! ```
 //!
 //! All of it is made at the first start that needs it, and never changed by the server after
-//! that, except that `client.toml` follows the endpoints.
+//! that, except that `client.toml` follows the endpoints. A list of clients that is missing later
+//! lets nobody in.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -68,15 +69,11 @@ impl KeyStore {
         make_dir(dir)?;
         check_mode(dir, 0o700)?;
         let secret_path = dir.join("server.key");
-        let keypair = if let Some(keypair) = read_secret(&secret_path)? {
-            keypair
-        } else {
-            let keypair = Keypair::generate();
-            write_new(&secret_path, &format!("{}\n", keypair.secret_z85()))?;
-            keypair
-        };
+        let known = read_secret(&secret_path)?;
+        let is_first_start = known.is_none();
+        let keypair = known.unwrap_or_else(Keypair::generate);
         replace(&dir.join("server.pub"), &format!("{}\n", keypair.public))?;
-        if !exists(clients)? {
+        if is_first_start && !exists(clients)? {
             let first = Keypair::generate();
             let bundle = ClientBundle {
                 endpoint: String::new(),
@@ -87,6 +84,10 @@ impl KeyStore {
             };
             write_bundle(&dir.join("client.toml"), &bundle)?;
             write_new(clients, &clients::first_file(&first.public))?;
+        }
+        // Last: a first start that failed on the way is a first start again.
+        if is_first_start {
+            write_new(&secret_path, &format!("{}\n", keypair.secret_z85()))?;
         }
         Ok(Self { keypair })
     }

@@ -99,7 +99,7 @@ record! {
         pub attach_info: Option<Raw>,
         /// The server that it runs on.
         pub server_id: String,
-        /// The process that the server started, while it is alive.
+        /// The first process of the agent; of a finished one, the pid that it had.
         pub pid: Option<u32>,
         /// The code it exited with. Once it has ended, this or `exit_signal` is set, unless it was lost.
         pub exit_code: Option<i32>,

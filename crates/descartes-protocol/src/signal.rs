@@ -50,10 +50,12 @@ const NAMES: [&str; 31] = [
 ];
 
 impl SignalNumber {
-    /// The signal with this number, if there is one.
+    /// The signal with this number, if there is one that can be sent: the C library keeps 32 and 33
+    /// to itself (signal(7)).
     #[must_use]
     pub fn new(number: i32) -> Option<Self> {
-        (FIRST..=LAST).contains(&number).then_some(Self(number))
+        let exists = (FIRST..=LAST).contains(&number) && !matches!(number, 32 | 33);
+        exists.then_some(Self(number))
     }
 
     /// The number.

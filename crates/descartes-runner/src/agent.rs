@@ -263,10 +263,15 @@ impl AgentHandle {
         &self,
         grace: Option<Duration>,
     ) -> impl Future<Output = Result<StopOutcome, AgentError>> + Send + use<> {
-        self.end(Command::Stop {
-            grace_ms: grace.map(|grace| u64::try_from(grace.as_millis()).unwrap_or(u64::MAX)),
-            reason: record::EndReason::Stopped,
-        })
+        self.end(stop_command(grace))
+    }
+
+    /// As [`AgentHandle::stop`], without waiting for the end.
+    ///
+    /// # Errors
+    /// [`AgentError::InvalidState`] where the agent has ended, [`AgentError::Busy`].
+    pub fn begin_stop(&self, grace: Option<Duration>) -> Result<(), AgentError> {
+        self.queue(stop_command(grace), Bytes::new()).map(drop)
     }
 
     /// Kills the tree. Answered when no process is left. See [`AgentHandle::pause`] for the order
@@ -474,6 +479,13 @@ impl AgentHandle {
             return Err(AgentError::Busy);
         }
         Ok(Some(in_flight))
+    }
+}
+
+fn stop_command(grace: Option<Duration>) -> Command {
+    Command::Stop {
+        grace_ms: grace.map(|grace| u64::try_from(grace.as_millis()).unwrap_or(u64::MAX)),
+        reason: record::EndReason::Stopped,
     }
 }
 

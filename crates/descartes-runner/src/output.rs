@@ -178,6 +178,7 @@ impl<'a> Search<'a> {
     fn keep_first(&mut self, line: &[u8]) {
         let wanted = self.total > self.query.offset && (self.kept.len() as u64) < self.query.limit;
         if wanted && !self.full {
+            let line = String::from_utf8_lossy(line).into_owned();
             if self.kept_bytes + line.len() > self.query.bytes_max && !self.kept.is_empty() {
                 self.full = true;
                 return;
@@ -188,7 +189,7 @@ impl<'a> Search<'a> {
 
     fn keep_last(&mut self, line: &[u8]) {
         let most = self.query.limit.saturating_add(self.query.offset);
-        self.push(line);
+        self.push(String::from_utf8_lossy(line).into_owned());
         while self.kept.len() as u64 > most
             || (self.kept_bytes > self.query.bytes_max && self.kept.len() > 1)
         {
@@ -199,8 +200,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn push(&mut self, line: &[u8]) {
-        let line = String::from_utf8_lossy(line).into_owned();
+    fn push(&mut self, line: String) {
         self.kept_bytes += line.len();
         self.kept.push_back(line);
     }

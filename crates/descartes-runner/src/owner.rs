@@ -314,7 +314,8 @@ pub(crate) fn lost(dir: &std::path::Path, left: &[Process]) -> io::Result<Exit> 
         let extent = segments::extent(&dir.join(stream))?;
         Ok(StreamEnd {
             bytes: extent.end,
-            lost: 0,
+            lost: extent.end - extent.first - extent.bytes,
+            kept: extent.bytes,
         })
     };
     let exit = Exit {

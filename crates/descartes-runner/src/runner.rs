@@ -169,7 +169,9 @@ impl LocalProcessRunner {
         agents.insert(handle.id(), handle.clone());
     }
 
-    fn is_accepting(&self) -> bool {
+    /// Whether agents may be started: not any more once the server shuts down.
+    #[must_use]
+    pub fn is_accepting(&self) -> bool {
         self.inner.accepting.load(Ordering::Acquire)
     }
 }

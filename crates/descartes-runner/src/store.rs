@@ -85,7 +85,7 @@ pub(crate) enum Found {
     /// It never came to be started.
     NeverStarted { spec: Option<Box<Spec>> },
     /// Its records cannot be understood.
-    Damaged { reason: String },
+    Damaged { reason: String, alive: bool },
 }
 
 impl Store {
@@ -176,6 +176,7 @@ impl Store {
         match read(&dir, alive) {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Found::Damaged {
                 reason: error.to_string(),
+                alive,
             }),
             result => result,
         }

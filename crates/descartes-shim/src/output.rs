@@ -52,6 +52,7 @@ impl OutputStream {
         StreamEnd {
             bytes: self.writer.next,
             lost: self.writer.lost,
+            kept: self.writer.kept,
         }
     }
 

@@ -172,6 +172,9 @@ pub struct StreamEnd {
     /// Of these, bytes that could not be written to a file.
     #[serde(default)]
     pub lost: u64,
+    /// Bytes that are on disk.
+    #[serde(default)]
+    pub kept: u64,
 }
 
 /// Why an agent ended.

@@ -44,9 +44,13 @@ impl Handlers {
         command: &Result<Command, Refusal>,
     ) -> Vec<BatchResult> {
         let mut results = Vec::new();
+        let limit = self.shared.request_timeout;
+        let deadline = tokio::time::Instant::now() + limit;
         for &id in ids {
             count(&self.shared.counters.control_commands);
-            let outcome = settle(self.begin(id, command.clone())).await;
+            let settled = settle(self.begin(id, command.clone()));
+            let outcome = tokio::time::timeout_at(deadline, settled).await;
+            let outcome = outcome.unwrap_or_else(|_| Err((Refusal::timeout(limit), None)));
             let result = self.result(id, outcome);
             let failed = !result.success;
             results.push(result);

@@ -7,7 +7,9 @@ use std::time::Duration;
 use descartes_protocol::{
     AgentId, Command, CommandResponse, ControlCommand, MapWriter, PauseMode, Raw, Stream,
 };
-use descartes_runner::{AgentError, AgentHandle, LineQuery, OutputChunk, StopOutcome, Written};
+use descartes_runner::{
+    AgentError, AgentHandle, LineQuery, Lines, OutputChunk, StopOutcome, Written,
+};
 
 use super::{Handlers, LINES_BYTES_MAX, Refusal};
 use crate::dispatch::Dispatched;
@@ -99,11 +101,10 @@ impl Handlers {
             Command::Stop { grace, wait: true } => {
                 self.wait_for(agent.stop(grace), |end| Some(ended(&end)))
             }
-            Command::Stop { grace, wait: false } => {
-                // The command is on its way; only its end is not waited for.
-                drop(agent.stop(grace));
-                Begun::Done(Ok(None))
-            }
+            Command::Stop { grace, wait: false } => match agent.begin_stop(grace) {
+                Ok(()) => Begun::Done(Ok(None)),
+                Err(error) => Begun::refused(error),
+            },
             Command::Kill => self.wait_for(agent.kill(), |end| Some(ended(&end))),
             Command::WriteStdin {
                 data,
@@ -228,6 +229,7 @@ impl Handlers {
         let handlers = self.clone();
         Begun::under_way(async move {
             let mut data = MapWriter::new();
+            let mut has_more = false;
             let wanted = [(stdout, Stream::Stdout), (stderr, Stream::Stderr)];
             for (is_wanted, stream) in wanted {
                 let query = LineQuery {
@@ -238,14 +240,15 @@ impl Handlers {
                     tail,
                     bytes_max: LINES_BYTES_MAX / 2,
                 };
-                let mut lines = Vec::new();
+                let mut found = Lines::default();
                 if is_wanted {
-                    let found = handlers.search(&agent, query).await;
-                    lines = found.map_err(|error| (error.into(), None))?.lines;
+                    let searched = handlers.search(&agent, query).await;
+                    found = searched.map_err(|error| (error.into(), None))?;
                 }
-                data = data.str_list(stream.as_str(), &lines);
+                has_more |= found.has_more;
+                data = data.str_list(stream.as_str(), &found.lines);
             }
-            Ok(Some(data.finish()))
+            Ok(Some(data.bool("has_more", has_more).finish()))
         })
     }
 

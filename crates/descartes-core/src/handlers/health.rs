@@ -16,7 +16,7 @@ impl Handlers {
     pub(crate) fn heartbeat(&self, request_id: String) -> HealthCheckResponse {
         HealthCheckResponse {
             request_id,
-            healthy: true,
+            healthy: self.shared.runner.is_accepting(),
             protocol_version: PROTOCOL_VERSION.to_owned(),
             uptime_secs: Some(self.shared.started.elapsed().as_secs()),
             active_agents: Some(self.shared.runner.active_count() as u64),

@@ -200,8 +200,12 @@ type Security = (
 
 fn security(config: &ZmqServerConfig, settled: &Settled) -> AgentResult<Security> {
     if !settled.curve {
-        if config.security.mode == SecurityMode::None && !settled.endpoint.is_local_only() {
-            tracing::warn!(endpoint = %settled.endpoint, "security.mode is \"none\" on an address that other hosts can reach: everybody who reaches it can run the configured backends as this user");
+        let open = [Some(&settled.endpoint), settled.pub_endpoint.as_ref()]
+            .into_iter()
+            .flatten()
+            .find(|endpoint| !endpoint.is_local_only());
+        if let (SecurityMode::None, Some(endpoint)) = (config.security.mode, open) {
+            tracing::warn!(%endpoint, "security.mode is \"none\" on an address that other hosts can reach: everybody who reaches it can run the configured backends as this user");
         }
         return Ok((ServerSecurity::Null, None, None));
     }

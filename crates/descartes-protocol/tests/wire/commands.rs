@@ -279,7 +279,10 @@ fn an_unknown_signal_is_unsupported() {
 #[test]
 fn every_named_signal_reads_back_from_its_name() {
     for number in 1..=64 {
-        let signal = SignalNumber::new(number).unwrap();
+        let Some(signal) = SignalNumber::new(number) else {
+            assert!(matches!(number, 32 | 33), "{number}");
+            continue;
+        };
         assert_eq!(signal.to_string().parse(), Ok(signal));
         assert_eq!(signal.name().is_some(), number <= 31);
     }
@@ -343,10 +346,13 @@ fn command() -> impl Strategy<Value = Command> {
                     wait,
                 }
             }),
-        (1..=64, proptest::sample::select(SignalScope::ALL)).prop_map(|(number, scope)| {
-            let signal = SignalNumber::new(number).expect("a signal");
-            Command::Signal { signal, scope }
-        }),
+        (1..=64, proptest::sample::select(SignalScope::ALL)).prop_filter_map(
+            "kept by the C library",
+            |(number, scope)| {
+                let signal = SignalNumber::new(number)?;
+                Some(Command::Signal { signal, scope })
+            }
+        ),
         (".*", params).prop_map(|(action, params)| Command::CustomAction { action, params }),
         (any::<bool>(), any::<bool>(), offset(), any::<bool>()).prop_map(
             |(stdout, stderr, max_lines, tail)| {

@@ -129,10 +129,10 @@ impl AgentState {
         matches!(self.phase, Phase::Finished { .. })
     }
 
-    /// When it ended, in seconds since the epoch.
-    pub(crate) fn finished_at(&self) -> Option<u64> {
+    /// How it ended.
+    pub(crate) fn exit(&self) -> Option<&Exit> {
         match &self.phase {
-            Phase::Finished { exit, .. } => Some(exit.finished_at.secs),
+            Phase::Finished { exit, .. } => Some(exit),
             Phase::Live { .. } => None,
         }
     }

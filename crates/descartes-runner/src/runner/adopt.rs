@@ -138,7 +138,18 @@ impl LocalProcessRunner {
                 self.inner.store.remove(id)?;
                 Ok(Adopted::Undone)
             }
-            Found::Damaged { reason } => {
+            Found::Damaged {
+                reason,
+                alive: true,
+            } => {
+                tracing::error!(agent = %id, %reason, "an agent runs whose records are damaged; it is not listed, and looked at again at the next start");
+                Ok(Adopted::Undone)
+            }
+            Found::Damaged {
+                reason,
+                alive: false,
+            } => {
+                eradicate(&id.to_string(), None, None);
                 self.set_aside(&id.to_string(), &reason);
                 Ok(Adopted::Undone)
             }

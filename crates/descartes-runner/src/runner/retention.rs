@@ -29,20 +29,22 @@ impl LocalProcessRunner {
     /// The finished agents that are too old, too many, or too large together.
     fn expired(&self) -> Vec<AgentHandle> {
         let config = &self.inner.config;
-        let mut finished: Vec<(u64, AgentHandle)> = super::AgentRunner::agents(self, None)
+        let mut finished: Vec<(u64, u64, AgentHandle)> = super::AgentRunner::agents(self, None)
             .into_iter()
             .filter_map(|handle| {
-                let at = handle.agent.state().finished_at()?;
-                Some((at, handle))
+                let state = handle.agent.state();
+                let exit = state.exit()?;
+                let ended = (exit.finished_at.secs, exit.stdout.kept + exit.stderr.kept);
+                drop(state);
+                Some((ended.0, ended.1, handle))
             })
             .collect();
-        finished.sort_by_key(|(at, handle)| std::cmp::Reverse((*at, handle.id())));
+        finished.sort_by_key(|(at, _, handle)| std::cmp::Reverse((*at, handle.id())));
         let oldest = now_secs().saturating_sub(config.retain_for.as_secs());
         let mut bytes = 0_u64;
         let mut expired = Vec::new();
-        for (index, (finished_at, handle)) in finished.into_iter().enumerate() {
-            let progress = handle.agent.state().progress();
-            bytes = bytes.saturating_add(progress.stdout_bytes + progress.stderr_bytes);
+        for (index, (finished_at, kept_bytes, handle)) in finished.into_iter().enumerate() {
+            bytes = bytes.saturating_add(kept_bytes);
             let kept = index < config.retain_finished
                 && finished_at >= oldest
                 && bytes <= config.retain_bytes;
