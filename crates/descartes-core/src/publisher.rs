@@ -130,7 +130,9 @@ impl Publisher {
             self.dropped.store(self.socket.dropped(), Ordering::Relaxed);
         }
         self.live.clear();
-        self.publish_log();
+        while self.sent < self.log.sequence() {
+            self.publish_log();
+        }
         self.socket.close().await;
     }
 

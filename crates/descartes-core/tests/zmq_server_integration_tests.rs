@@ -46,7 +46,6 @@ async fn statistics_count_what_was_asked_and_active_agents_only_while_they_run()
     client.done(agent.id, &Command::CloseStdin).await;
     client.wait_end(agent.id).await;
     assert_eq!(server.active_agent_count(), 0);
-    assert!(!client.try_spawn(shell("")).await.success || server.stats().successful_spawns == 2);
     let mut unknown = shell("true");
     unknown.model_backend = "no-such-backend".to_owned();
     let refused = client.try_spawn(unknown).await;

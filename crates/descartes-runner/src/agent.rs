@@ -29,6 +29,9 @@ pub(crate) use state::{AgentState, outcome_error};
 /// Commands that may wait for one agent.
 pub(crate) const COMMANDS_MAX: usize = 1024;
 
+/// Kills that may wait beyond that.
+const KILLS_MAX: usize = 16;
+
 /// Bytes of stdin that may be on their way to a shim that takes none.
 const STDIN_IN_FLIGHT_BYTES_MAX: usize = 32 * 1024 * 1024;
 
@@ -126,6 +129,45 @@ pub(crate) struct Order {
     pub(crate) reply: oneshot::Sender<Outcome>,
     /// Given back when the shim has answered, and the order is dropped.
     pub(crate) _in_flight: Option<InFlight>,
+}
+
+/// Where an agent's commands go.
+#[derive(Debug)]
+pub(crate) struct Commands {
+    ordinary: mpsc::Sender<Order>,
+    /// For kills that find the queue full: nothing else may keep an agent alive.
+    kills: mpsc::Sender<Order>,
+}
+
+/// Where its owner takes them from.
+#[derive(Debug)]
+pub(crate) struct Orders {
+    pub(crate) ordinary: mpsc::Receiver<Order>,
+    pub(crate) kills: mpsc::Receiver<Order>,
+}
+
+/// The two ends of one agent's queues.
+pub(crate) fn queues() -> (Commands, Orders) {
+    let (ordinary, ordinary_orders) = mpsc::channel(COMMANDS_MAX);
+    let (kills, kill_orders) = mpsc::channel(KILLS_MAX);
+    let orders = Orders {
+        ordinary: ordinary_orders,
+        kills: kill_orders,
+    };
+    (Commands { ordinary, kills }, orders)
+}
+
+impl Commands {
+    fn send(&self, order: Order) -> Result<(), mpsc::error::TrySendError<Order>> {
+        match self.ordinary.try_send(order) {
+            Err(mpsc::error::TrySendError::Full(order))
+                if matches!(order.command, Command::Kill { .. }) =>
+            {
+                self.kills.try_send(order)
+            }
+            sent => sent,
+        }
+    }
 }
 
 /// Bytes of stdin on their way to the shim.
@@ -461,7 +503,7 @@ impl AgentHandle {
             why: "the agent has ended",
         };
         let commands = state.commands().ok_or_else(finished)?;
-        match commands.try_send(order) {
+        match commands.send(order) {
             Ok(()) => Ok(outcome),
             Err(mpsc::error::TrySendError::Full(_)) => Err(AgentError::Busy),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(finished()),
@@ -521,10 +563,6 @@ pub(crate) fn timestamp(time: record::WallTime) -> Timestamp {
 }
 
 /// What an [`Agent`] is made with, while it runs.
-pub(crate) fn running_state(
-    commands: mpsc::Sender<Order>,
-    state: &record::State,
-    sizes: Sizes,
-) -> AgentState {
+pub(crate) fn running_state(commands: Commands, state: &record::State, sizes: Sizes) -> AgentState {
     AgentState::running(commands, state, sizes)
 }

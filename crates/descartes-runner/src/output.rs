@@ -100,6 +100,10 @@ pub(crate) fn query(agent_dir: &Path, query: &LineQuery) -> io::Result<Lines> {
             if chunk.data.is_empty() {
                 break;
             }
+            if chunk.offset > offset {
+                // Bytes are gone here: what stands before and after is no one line.
+                search.end_of_stream();
+            }
             offset = chunk.offset + chunk.data.len() as u64;
             search.feed(&chunk.data);
         }

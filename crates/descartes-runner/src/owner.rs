@@ -13,10 +13,10 @@ use descartes_shim::record::{self, EndReason, Exit, StreamEnd, WallTime};
 use descartes_shim::segments;
 use descartes_shim::tree::Process;
 use descartes_shim::wire::{Command, Hello, Message, Outcome, Refusal, Request, Sizes};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
-use crate::agent::{Agent, COMMANDS_MAX, Order};
+use crate::agent::{Agent, COMMANDS_MAX, Order, Orders};
 use crate::eradicate::eradicate;
 use crate::link::{self, Link};
 use crate::observer::Observer;
@@ -33,12 +33,15 @@ const OUTPUT_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause between two looks at a shim that is about to go, or to come.
 const RETRY_INTERVAL: Duration = Duration::from_millis(5);
 
+/// The longest such pause, where a fault persists.
+const RETRY_INTERVAL_MAX: Duration = Duration::from_secs(5);
+
 /// The owner of one agent.
 #[derive(Debug)]
 pub(crate) struct Owner {
     agent: Arc<Agent>,
     link: Link,
-    orders: mpsc::Receiver<Order>,
+    orders: Orders,
     observer: Arc<dyn Observer>,
     waiting: HashMap<u64, Order>,
     /// Who waits for the end, until it is in the state.
@@ -73,7 +76,7 @@ impl Owner {
     pub(crate) fn new(
         agent: Arc<Agent>,
         link: Link,
-        orders: mpsc::Receiver<Order>,
+        orders: Orders,
         observer: Arc<dyn Observer>,
         watcher: Option<Watcher>,
     ) -> Self {
@@ -115,7 +118,8 @@ impl Owner {
                 Ok(message) => Event::Message(message),
                 Err(error) => Event::LinkBroke(error),
             },
-            Some(order) = self.orders.recv(), if takes_orders => Event::Order(order),
+            Some(order) = self.orders.ordinary.recv(), if takes_orders => Event::Order(order),
+            Some(order) = self.orders.kills.recv() => Event::Order(order),
             Ok(()) = self.attention.changed() => Event::Attention,
             () = tokio::time::sleep_until(self.output_due), if self.output_pending => Event::OutputDue,
         }
@@ -223,6 +227,7 @@ impl Owner {
         tracing::debug!(agent = %self.agent.id, %error, "the connection to the shim broke");
         // Whether the shim still did what was on the way cannot be known.
         self.waiting.clear();
+        let mut pause = RETRY_INTERVAL;
         loop {
             let agent = Arc::clone(&self.agent);
             match tokio::task::spawn_blocking(move || look_for_shim(&agent)).await {
@@ -240,7 +245,8 @@ impl Owner {
                 // The runtime is shutting down.
                 Err(_) => return Some(End::Detached),
             }
-            tokio::time::sleep(RETRY_INTERVAL).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RETRY_INTERVAL_MAX);
         }
     }
 
@@ -269,10 +275,12 @@ impl Owner {
         for waiter in self.end_waiters {
             let _ = waiter.send(Outcome::Ended(exit.clone()));
         }
-        self.orders.close();
         let mut unheard: VecDeque<Order> = self.waiting.into_values().collect();
-        while let Ok(order) = self.orders.try_recv() {
-            unheard.push_back(order);
+        for mut orders in [self.orders.ordinary, self.orders.kills] {
+            orders.close();
+            while let Ok(order) = orders.try_recv() {
+                unheard.push_back(order);
+            }
         }
         for order in unheard {
             let _ = order.reply.send(Outcome::Refused(Refusal::Ending));

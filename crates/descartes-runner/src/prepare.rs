@@ -157,6 +157,14 @@ fn times_and_bytes(
         }
     }
     let output_bytes = asked.output_bytes.unwrap_or(process.output_bytes);
+    if output_bytes > process.output_bytes {
+        let most = process.output_bytes;
+        let reason = format!("must be at most {most}, this server's `runner.output_bytes`");
+        return Err(SpawnError::InvalidConfig {
+            field: "limits.output_bytes",
+            reason,
+        });
+    }
     if output_bytes < OUTPUT_BYTES_MIN {
         return Err(invalid("limits.output_bytes", "must be at least 4096"));
     }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -41,7 +40,7 @@ pub trait AgentRunner: Send + Sync {
     /// [`SpawnError`]; nothing of the agent runs then.
     ///
     /// # Cancel safety
-    /// Dropping the future may leave a started agent behind, which is listed as any other.
+    /// Dropping the future does not stop the spawn: the agent is started, and listed as any other.
     fn spawn(
         &self,
         order: SpawnOrder,
@@ -90,9 +89,10 @@ struct Inner {
     template: Mutex<Option<Template>>,
     agents: RwLock<BTreeMap<AgentId, AgentHandle>>,
     observer: Arc<dyn Observer>,
-    /// False from the beginning of a shutdown on.
-    accepting: AtomicBool,
+    /// Closed from the beginning of a shutdown on.
     spawn_places: Semaphore,
+    /// Spawns that are under way.
+    spawning: TaskTracker,
     /// Ends the runner's own tasks; each of them holds the runner, and with it the state folder.
     stopping: CancellationToken,
     tasks: TaskTracker,
@@ -120,8 +120,8 @@ impl LocalProcessRunner {
                 descriptors_soft: raise_descriptor_limit(),
                 template: Mutex::new(None),
                 agents: RwLock::default(),
-                accepting: AtomicBool::new(true),
                 spawn_places: Semaphore::new(SPAWNS_AT_ONCE),
+                spawning: TaskTracker::new(),
                 stopping: CancellationToken::new(),
                 tasks: TaskTracker::new(),
                 config,
@@ -172,7 +172,7 @@ impl LocalProcessRunner {
     /// Whether agents may be started: not any more once the server shuts down.
     #[must_use]
     pub fn is_accepting(&self) -> bool {
-        self.inner.accepting.load(Ordering::Acquire)
+        !self.inner.spawn_places.is_closed()
     }
 }
 

@@ -82,7 +82,7 @@ impl Spawns {
     pub(crate) fn load(path: PathBuf) -> io::Result<Self> {
         let mut lines = read(&path)?;
         let now = now_secs();
-        lines.retain(|line| line.spawned_at + REMEMBERED_SECS > now);
+        lines.retain(|line| line.spawned_at.saturating_add(REMEMBERED_SECS) > now);
         lines.drain(..lines.len().saturating_sub(REMEMBERED_MAX));
         rewrite(&path, &lines)?;
         let known = lines
@@ -112,23 +112,15 @@ impl Spawns {
         match known.get(&key) {
             Some(found) if found.fingerprint != spawn.fingerprint => Claim::Conflict,
             Some(found) => match &found.outcome {
+                // A spawn that was given up without a decision was not one.
+                Outcome::Pending(decided) if decided.has_changed().is_err() => {
+                    Claim::New(reserve(&mut known, key, spawn))
+                }
                 Outcome::Pending(decided) => Claim::Wait(decided.clone()),
                 Outcome::Started(id) => Claim::Started(*id),
                 Outcome::Removed(id, _) => Claim::Removed(*id),
             },
-            None => {
-                let (sender, decided) = watch::channel(());
-                let fingerprint = spawn.fingerprint.clone();
-                let outcome = Outcome::Pending(decided);
-                known.insert(
-                    key,
-                    Known {
-                        fingerprint,
-                        outcome,
-                    },
-                );
-                Claim::New(Pending { _decided: sender })
-            }
+            None => Claim::New(reserve(&mut known, key, spawn)),
         }
     }
 
@@ -151,7 +143,7 @@ impl Spawns {
         id: AgentId,
         spawned_at: u64,
     ) -> io::Result<()> {
-        if spawned_at + REMEMBERED_SECS <= now_secs() {
+        if spawned_at.saturating_add(REMEMBERED_SECS) <= now_secs() {
             self.refused(spawn);
             return Ok(());
         }
@@ -189,11 +181,25 @@ impl Spawns {
         if known.len() > REMEMBERED_MAX {
             let now = now_secs();
             known.retain(|_, known| match known.outcome {
-                Outcome::Removed(_, spawned_at) => spawned_at + REMEMBERED_SECS > now,
+                Outcome::Removed(_, spawned_at) => spawned_at.saturating_add(REMEMBERED_SECS) > now,
                 Outcome::Pending(_) | Outcome::Started(_) => true,
             });
         }
     }
+}
+
+fn reserve(known: &mut HashMap<Key, Known>, key: Key, spawn: &SpawnKey) -> Pending {
+    let (sender, decided) = watch::channel(());
+    let fingerprint = spawn.fingerprint.clone();
+    let outcome = Outcome::Pending(decided);
+    known.insert(
+        key,
+        Known {
+            fingerprint,
+            outcome,
+        },
+    );
+    Pending { _decided: sender }
 }
 
 /// Seconds since the epoch.

@@ -67,6 +67,8 @@ impl Summary {
     }
 }
 
+impl record::Record for Summary {}
+
 /// Keeps the summary of an agent whose kind says something of itself.
 pub(crate) async fn write(agent: &Arc<Agent>, summary: Summary) {
     if agent.notes.parser == ParserKind::Text {

@@ -82,8 +82,10 @@ async fn follow(
         }
         tokio::select! {
             Ok(()) = progress.changed() => {}
-            Ok(()) = end.changed() => {}
-            else => return true,
+            ended = end.changed() => if ended.is_err() {
+                // The owner has gone and left the agent to itself.
+                return true;
+            },
         }
     }
 }

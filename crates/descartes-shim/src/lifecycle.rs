@@ -363,6 +363,7 @@ impl Lifecycle {
                 vec![Effect::Thaw, Effect::TellNotPaused(Because::Ending)]
             }
             State::Paused { forced: true } => vec![Effect::Thaw],
+            State::Paused { forced: false } => vec![Effect::AskResume],
             _ => Vec::new(),
         }
     }

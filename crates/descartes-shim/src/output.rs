@@ -114,7 +114,7 @@ impl Writer {
     fn append(&mut self, mut data: &[u8]) {
         while !data.is_empty() {
             let Ok(count) = self.write_some(data) else {
-                self.file = None;
+                self.give_up_segment();
                 self.next += data.len() as u64;
                 self.lost += data.len() as u64;
                 return;
@@ -162,6 +162,16 @@ impl Writer {
         self.file = Some(file.into());
         self.segments.push_back((self.next, 0));
         Ok(())
+    }
+
+    /// Closes the segment that could not be written. An empty one goes, or a full disk would
+    /// gather one for each piece of output.
+    fn give_up_segment(&mut self) {
+        let was_open = self.file.take().is_some();
+        if was_open && let Some(&(start, 0)) = self.segments.back() {
+            let _ = rustix::fs::unlinkat(&self.dir, self.path(start), AtFlags::empty());
+            self.segments.pop_back();
+        }
     }
 
     /// Drops the oldest segments until `count` more bytes fit. The one being written stays.

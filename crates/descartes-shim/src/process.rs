@@ -17,6 +17,9 @@ use crate::tree::{self, Process};
 /// Passes over the tree in one go, for processes that fork while they are being signalled.
 const PASSES: usize = 64;
 
+/// Processes that a message names at most.
+const NAMED_MAX: usize = 64;
+
 /// A started agent: its first process and the ends of its pipes.
 #[derive(Debug)]
 pub(crate) struct Started {
@@ -183,25 +186,24 @@ impl Tree {
     /// # Errors
     /// The first refusal, if no process could be signalled at all.
     pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
-        let mut signalled = HashSet::new();
+        let mut tried = HashSet::new();
+        let mut reached = false;
         let mut refusal = None;
         for _ in 0..PASSES {
-            let fresh: Vec<Process> = tree::descendants(self.shim)
-                .into_iter()
-                .filter(|process| !signalled.contains(&(process.pid, process.start_time)))
-                .collect();
+            let mut fresh = tree::descendants(self.shim);
+            fresh.retain(|process| tried.insert((process.pid, process.start_time)));
             if fresh.is_empty() {
                 break;
             }
             for process in fresh {
-                signalled.insert((process.pid, process.start_time));
-                if let Err(error) = process.signal(signal) {
-                    refusal.get_or_insert((signalled.len(), error));
+                match process.signal(signal) {
+                    Ok(was_there) => reached |= was_there,
+                    Err(error) => refusal = refusal.or(Some(error)),
                 }
             }
         }
         match refusal {
-            Some((_, error)) if signalled.len() == 1 => Err(error),
+            Some(error) if !reached => Err(error),
             _ => Ok(()),
         }
     }
@@ -263,11 +265,20 @@ impl Tree {
         let _ = self.signal(Signal::CONT);
     }
 
-    /// Pids of the processes that are still there.
-    pub(crate) fn pids(&self) -> Vec<i32> {
-        tree::descendants(self.shim)
-            .into_iter()
-            .map(|process| process.pid)
-            .collect()
+    /// Pids of processes that do not stand still, as many as a message names.
+    pub(crate) fn moving(&self) -> Vec<i32> {
+        let mut processes = tree::descendants(self.shim);
+        processes.retain(|process| !process.is_stopped());
+        named(processes)
     }
+
+    /// Pids of processes that are still there, as many as a message names.
+    pub(crate) fn pids(&self) -> Vec<i32> {
+        named(tree::descendants(self.shim))
+    }
+}
+
+fn named(processes: Vec<Process>) -> Vec<i32> {
+    let pids = processes.into_iter().map(|process| process.pid);
+    pids.take(NAMED_MAX).collect()
 }

@@ -224,19 +224,53 @@ impl WallTime {
     }
 }
 
+/// Something that is kept in an agent's folder.
+pub trait Record: DeserializeOwned {
+    /// The version of its writer, where it has one.
+    fn version(&self) -> Option<u32> {
+        None
+    }
+}
+
+impl Record for Spec {
+    fn version(&self) -> Option<u32> {
+        Some(self.version)
+    }
+}
+
+impl Record for State {
+    fn version(&self) -> Option<u32> {
+        Some(self.version)
+    }
+}
+
+impl Record for Exit {
+    fn version(&self) -> Option<u32> {
+        Some(self.version)
+    }
+}
+
 /// Reads the record `name` in the folder `dir`. `Ok(None)` where there is none.
 ///
 /// # Errors
 /// Whatever opening and reading the file says; [`io::ErrorKind::InvalidData`] where it is no such
 /// record.
-pub fn read<T: DeserializeOwned>(dir: &Path, name: &str) -> io::Result<Option<T>> {
+pub fn read<T: Record>(dir: &Path, name: &str) -> io::Result<Option<T>> {
     let bytes = match std::fs::read(dir.join(name)) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let record = serde_json::from_slice(&bytes)?;
-    Ok(Some(record))
+    let damaged =
+        |problem: String| io::Error::new(io::ErrorKind::InvalidData, format!("{name}: {problem}"));
+    // A record that was cut short is damaged like any other.
+    let record: T = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+    match record.version() {
+        Some(version) if version > VERSION => Err(damaged(format!(
+            "has version {version}; this program knows versions up to {VERSION}"
+        ))),
+        _ => Ok(Some(record)),
+    }
 }
 
 /// Writes the record `name` into the folder `dir`, whole or not at all.

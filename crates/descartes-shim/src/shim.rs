@@ -104,7 +104,7 @@ impl Shim {
             .during(|| "reserve space for the exit record".to_owned())?;
         let tree = make_tree(&spec).during(|| "make the agent's cgroup".to_owned())?;
         let started = start_agent(&spec, &tree, &dir)?;
-        let state = state_of(&spec, &tree, &started.leader);
+        let state = state_of(&tree, &started.leader);
         let bytes_max = spec.limits.output_bytes_max;
         Ok(Self {
             stdin: stdin_queue(&spec, started.stdin),
@@ -186,9 +186,12 @@ fn listen(dir: &OwnedFd) -> std::io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     let address = SocketAddrUnix::new(folder(dir).join(record::SOCKET))?;
-    // The folder lets nobody else in; the mode is for who moves it.
-    rustix::process::umask(Mode::RWXG | Mode::RWXO);
-    rustix::net::bind(&socket, &address)?;
+    // The folder lets nobody else in; the mode is for who moves it. The agent inherits the mask
+    // that the server was started with.
+    let before = rustix::process::umask(Mode::RWXG | Mode::RWXO);
+    let bound = rustix::net::bind(&socket, &address);
+    rustix::process::umask(before);
+    bound?;
     rustix::net::listen(&socket, 16)?;
     Ok(socket)
 }
@@ -203,12 +206,8 @@ fn make_tree(spec: &Spec) -> std::io::Result<Tree> {
 /// Starts the agent and writes down which process it is. If the latter fails, nothing of it runs.
 fn start_agent(spec: &Spec, tree: &Tree, dir: &OwnedFd) -> Result<Started, StartError> {
     let started = process::start(spec, tree.leaf()).and_then(|started| {
-        record::write(
-            dir.as_fd(),
-            record::STATE,
-            &state_of(spec, tree, &started.leader),
-        )
-        .during(|| "write the agent's state.json".to_owned())?;
+        record::write(dir.as_fd(), record::STATE, &state_of(tree, &started.leader))
+            .during(|| "write the agent's state.json".to_owned())?;
         Ok(started)
     });
     if started.is_err() {
@@ -221,9 +220,8 @@ fn start_agent(spec: &Spec, tree: &Tree, dir: &OwnedFd) -> Result<Started, Start
     started
 }
 
-fn state_of(spec: &Spec, tree: &Tree, leader: &Process) -> State {
+fn state_of(tree: &Tree, leader: &Process) -> State {
     let shim_pid = std::process::id().cast_signed();
-    debug_assert_eq!(spec.version, record::VERSION);
     State {
         version: record::VERSION,
         pid: leader.pid,

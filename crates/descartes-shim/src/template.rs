@@ -14,6 +14,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
@@ -30,6 +31,9 @@ const SOCKET: i32 = 3;
 
 /// Descriptors that come with a request: agent's folder, lock, connection.
 const DESCRIPTORS: usize = 3;
+
+/// How long a template may take to fork. One that takes longer was stopped, and is replaced.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Set by the constructor: proof that it is in this program and did run.
 static ARMED: AtomicBool = AtomicBool::new(false);
@@ -182,6 +186,8 @@ impl Template {
             command.pre_exec(place);
         }
         let child = command.spawn()?;
+        let timeout = rustix::net::sockopt::Timeout::Recv;
+        rustix::net::sockopt::set_socket_timeout(&ours, timeout, Some(ANSWER_TIMEOUT))?;
         Ok(Self {
             child,
             socket: ours,
@@ -207,7 +213,11 @@ impl Template {
         let parts = [IoSlice::new(b"+")];
         rustix::net::sendmsg(&self.socket, &parts, &mut control, SendFlags::NOSIGNAL)?;
         let mut answer = [0; 4];
-        match rustix::net::recv(&self.socket, &mut answer, RecvFlags::empty())? {
+        let received = match rustix::net::recv(&self.socket, &mut answer, RecvFlags::empty()) {
+            Err(rustix::io::Errno::AGAIN) => return Err(io::ErrorKind::TimedOut.into()),
+            received => received?,
+        };
+        match received {
             (4, _) => match i32::from_le_bytes(answer) {
                 pid if pid > 0 => Ok(pid),
                 _ => Err(io::ErrorKind::WouldBlock.into()),
@@ -219,8 +229,8 @@ impl Template {
 
 impl Drop for Template {
     fn drop(&mut self) {
-        // It sees the socket close and ends by itself.
-        let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
+        // It would see the socket close and end by itself, unless somebody has stopped it.
+        let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }

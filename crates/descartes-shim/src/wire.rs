@@ -208,6 +208,7 @@ pub enum Refusal {
 #[must_use]
 pub fn encode<T: Serialize>(header: &T, data: &[u8]) -> Vec<u8> {
     assert!(data.len() <= DATA_BYTES_MAX, "frame data above its limit");
+    // Plain structs of numbers and texts: nothing in them can fail to become JSON.
     let header = serde_json::to_vec(header).unwrap_or_default();
     let mut frame = Vec::with_capacity(PREFIX_BYTES + header.len() + data.len());
     for length in [header.len(), data.len()] {
@@ -265,7 +266,8 @@ impl Decoder {
         if rest.len() < header_len + data_len {
             return Ok(None);
         }
-        let message = serde_json::from_slice(&rest[..header_len])?;
+        let message = serde_json::from_slice(&rest[..header_len])
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         let data = rest[header_len..header_len + data_len].to_vec();
         self.start += PREFIX_BYTES + header_len + data_len;
         if self.start == self.buffer.len() {

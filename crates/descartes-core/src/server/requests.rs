@@ -1,6 +1,7 @@
 //! The task that owns the request socket: one reply to everything.
 
 use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -204,7 +205,13 @@ impl<D: Dispatch> Requests<D> {
             return self.refuse(&client, &reply);
         }
         let request_id = request.request_id().to_owned();
-        match self.dispatch.dispatch(&caller, request) {
+        let dispatch = &self.dispatch;
+        // A handler that panics fails its own request, not the server.
+        let dispatched = catch_unwind(AssertUnwindSafe(|| dispatch.dispatch(&caller, request)));
+        let Ok(dispatched) = dispatched else {
+            return self.refuse(&client, &refusal::failed(request_id));
+        };
+        match dispatched {
             Dispatched::Ready(reply) => self.send(&client, reply.encode()),
             Dispatched::Later(reply) => {
                 self.connections

@@ -6,9 +6,8 @@ use descartes_protocol::{
 };
 use descartes_shim::record::{self, Exit, StreamEnd};
 use descartes_shim::wire::{Paused, Refusal, Sizes};
-use tokio::sync::mpsc;
 
-use super::{Agent, Order, Progress, timestamp};
+use super::{Agent, Commands, Progress, timestamp};
 use crate::admission::Place;
 use crate::error::AgentError;
 use crate::observer::AgentUpdate;
@@ -41,7 +40,7 @@ pub(crate) struct Said {
 pub(crate) enum Phase {
     /// Its processes are there.
     Live {
-        commands: mpsc::Sender<Order>,
+        commands: Commands,
         /// Whether its model is thinking, by its own word.
         thinking: bool,
         paused: Option<Paused>,
@@ -53,11 +52,7 @@ pub(crate) enum Phase {
 }
 
 impl AgentState {
-    pub(super) fn running(
-        commands: mpsc::Sender<Order>,
-        state: &record::State,
-        sizes: Sizes,
-    ) -> Self {
+    pub(super) fn running(commands: Commands, state: &record::State, sizes: Sizes) -> Self {
         let phase = Phase::Live {
             commands,
             thinking: false,
@@ -118,7 +113,7 @@ impl AgentState {
     }
 
     /// Where commands go, as long as there is somebody to take them.
-    pub(crate) fn commands(&self) -> Option<&mpsc::Sender<Order>> {
+    pub(crate) fn commands(&self) -> Option<&Commands> {
         match &self.phase {
             Phase::Live { commands, .. } => Some(commands),
             Phase::Finished { .. } => None,

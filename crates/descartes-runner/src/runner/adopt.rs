@@ -9,13 +9,12 @@ use descartes_shim::record::{Exit, State};
 use descartes_shim::segments;
 use descartes_shim::tree::{self, Process};
 use descartes_shim::wire::{Message, Sizes};
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::LocalProcessRunner;
 use super::spawn::blocking;
-use crate::agent::{self, Agent, AgentHandle, AgentState, COMMANDS_MAX};
+use crate::agent::{self, Agent, AgentHandle, AgentState};
 use crate::eradicate::eradicate;
 use crate::error::OpenError;
 use crate::link::{self, Link};
@@ -170,7 +169,7 @@ impl LocalProcessRunner {
         let sizes = hello
             .as_ref()
             .map_or_else(Sizes::default, |hello| hello.sizes);
-        let (commands, orders) = mpsc::channel(COMMANDS_MAX);
+        let (commands, orders) = agent::queues();
         let mut state = agent::running_state(commands, &alive.state, sizes);
         state.set_place(self.inner.admission.readmit());
         if let Some(hello) = &hello {

@@ -1,7 +1,6 @@
 //! The end of the runner: with its agents, or without them.
 
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use descartes_shim::record::EndReason;
@@ -12,6 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{AgentRunner, LocalProcessRunner};
 use crate::agent::AgentHandle;
+
+/// How long spawns that are under way may take to be decided.
+const SPAWN_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long agents may take to go once they are killed.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
@@ -33,7 +35,7 @@ pub enum Departure {
 impl LocalProcessRunner {
     /// Refuses every spawn from now on.
     pub fn refuse_spawns(&self) {
-        self.inner.accepting.store(false, Ordering::Release);
+        self.inner.spawn_places.close();
     }
 
     /// Leaves: refuses new agents, lets spawns that are under way be decided, does with the
@@ -41,16 +43,28 @@ impl LocalProcessRunner {
     /// running in the end.
     pub async fn leave(&self, departure: Departure) -> Vec<AgentHandle> {
         self.refuse_spawns();
-        let places = u32::try_from(super::SPAWNS_AT_ONCE).unwrap_or(u32::MAX);
-        let undecided = self.inner.spawn_places.acquire_many(places).await;
-        drop(undecided);
+        self.inner.spawning.close();
+        // One that hangs in the file system does not keep the server: the next start undoes it.
+        let undecided = tokio::time::timeout(SPAWN_PATIENCE, self.inner.spawning.wait());
+        if undecided.await.is_err() {
+            tracing::error!(
+                "spawns are under way that do not end; the next start looks after them"
+            );
+        }
         if let Departure::Stop { within, hurry } = departure {
             self.stop_all(within, &hurry).await;
         }
         let left: Vec<AgentHandle> = self.live();
         self.inner.stopping.cancel();
         self.inner.tasks.close();
-        self.inner.tasks.wait().await;
+        if tokio::time::timeout(SPAWN_PATIENCE, self.inner.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::error!(
+                "tasks of the runner hang in the file system; the server goes without them"
+            );
+        }
         let mut template = self
             .inner
             .template

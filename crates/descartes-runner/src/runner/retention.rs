@@ -65,14 +65,15 @@ impl LocalProcessRunner {
                 .inner
                 .spawns
                 .remember(&notes.spawn, id, notes.spawned_at)?;
+            // Off the list last: a folder that cannot be removed is tried again at the next sweep.
+            runner.inner.store.remove(id)?;
             let mut agents = runner
                 .inner
                 .agents
                 .write()
                 .unwrap_or_else(PoisonError::into_inner);
             agents.remove(&id);
-            drop(agents);
-            runner.inner.store.remove(id)
+            Ok::<_, std::io::Error>(())
         });
         if let Ok(Err(error)) = removed.await {
             tracing::warn!(agent = %id, %error, "failed to remove a finished agent; trying again later");

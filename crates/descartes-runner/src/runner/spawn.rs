@@ -12,18 +12,18 @@ use descartes_shim::template::Template;
 use descartes_shim::tree::Process;
 use descartes_shim::wire::{Hello, Message};
 use sha2::{Digest, Sha256};
-use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::{LocalProcessRunner, SpawnOrder};
 use crate::admission::Place;
-use crate::agent::{self, Agent, AgentHandle, COMMANDS_MAX};
+use crate::agent::{self, Agent, AgentHandle};
 use crate::eradicate::eradicate;
 use crate::error::{OpenError, SpawnError};
 use crate::link::Link;
 use crate::owner::Owner;
 use crate::prepare::{self, Surroundings};
-use crate::spawns::Claim;
+use crate::spawns::{Claim, Pending};
 use crate::store::{Notes, SpawnKey};
 use crate::watcher::Watcher;
 
@@ -42,14 +42,7 @@ impl LocalProcessRunner {
         let key = key(&order);
         loop {
             match self.inner.spawns.claim(&key) {
-                Claim::New(_pending) => {
-                    let started = self.spawn_new(order, key.clone()).await;
-                    match &started {
-                        Ok(handle) => self.inner.spawns.started(&key, handle.id()),
-                        Err(_) => self.inner.spawns.refused(&key),
-                    }
-                    return started;
-                }
+                Claim::New(pending) => return self.decide(order, key, pending).await,
                 Claim::Wait(mut decided) => {
                     // The sender is never used, only dropped.
                     let _ = decided.changed().await;
@@ -66,23 +59,64 @@ impl LocalProcessRunner {
         }
     }
 
+    /// Starts the agent in a task of its own: once begun, a spawn is finished and recorded or
+    /// undone, also if nobody waits for it any more.
+    async fn decide(
+        &self,
+        order: SpawnOrder,
+        key: SpawnKey,
+        pending: Pending,
+    ) -> Result<AgentHandle, SpawnError> {
+        let runner = self.clone();
+        let task = self.inner.spawning.spawn(async move {
+            let started = runner.spawn_new(order, key.clone()).await;
+            match &started {
+                Ok(handle) => runner.inner.spawns.started(&key, handle.id()),
+                Err(_) => runner.inner.spawns.refused(&key),
+            }
+            // Whoever waits for the same request finds it decided.
+            drop(pending);
+            started
+        });
+        task.await.map_err(Interrupted)?
+    }
+
     async fn spawn_new(&self, order: SpawnOrder, key: SpawnKey) -> Result<AgentHandle, SpawnError> {
         let deadline = Instant::now() + order.timeout;
-        if !self.is_accepting() {
-            return Err(SpawnError::ShuttingDown);
-        }
+        let after = order.timeout;
         // Looked at before a place is taken: what can never start is not told to try again later.
         self.inner
             .config
             .backends
             .get(&order.config.model_backend)?;
-        let place = self.inner.admission.enter()?;
-        let after = order.timeout;
         let turn = tokio::time::timeout_at(deadline, self.inner.spawn_places.acquire());
-        let _turn = turn.await.map_err(|_| SpawnError::TimedOut { after })?;
+        // Closed at the beginning of a shutdown.
+        let _turn = match turn.await {
+            Ok(Ok(turn)) => turn,
+            Ok(Err(_)) => return Err(SpawnError::ShuttingDown),
+            Err(_) => return Err(SpawnError::TimedOut { after }),
+        };
+        let place = self.inner.admission.enter()?;
         let runner = self.clone();
-        let launched = blocking(move || runner.launch(&order, key)).await??;
+        let mut launching = tokio::task::spawn_blocking(move || runner.launch(&order, key));
+        let Ok(launched) = tokio::time::timeout_at(deadline, &mut launching).await else {
+            self.undo_late(launching, place);
+            return Err(SpawnError::TimedOut { after });
+        };
+        let launched = launched.map_err(Interrupted)??;
         self.await_start(launched, place, deadline, after).await
+    }
+
+    /// Undoes a spawn that hangs in the file system, whenever it comes out of it. Until then the
+    /// agent counts.
+    fn undo_late(&self, launching: JoinHandle<Result<Launched, SpawnError>>, place: Place) {
+        let runner = self.clone();
+        self.inner.tasks.spawn(async move {
+            if let Ok(Ok(launched)) = launching.await {
+                runner.undo(launched).await;
+            }
+            drop(place);
+        });
     }
 
     /// Everything up to the fork of the shim. Blocks.
@@ -181,7 +215,7 @@ impl LocalProcessRunner {
     }
 
     fn take_on(&self, launched: Launched, link: Link, hello: &Hello, place: Place) -> AgentHandle {
-        let (commands, orders) = mpsc::channel(COMMANDS_MAX);
+        let (commands, orders) = agent::queues();
         let mut state = agent::running_state(commands, &hello.state, hello.sizes);
         state.set_place(place);
         let agent = Arc::new(Agent::new(
@@ -200,7 +234,7 @@ impl LocalProcessRunner {
         &self,
         agent: Arc<Agent>,
         link: Link,
-        orders: mpsc::Receiver<agent::Order>,
+        orders: agent::Orders,
         is_news: bool,
     ) -> AgentHandle {
         let handle = AgentHandle {

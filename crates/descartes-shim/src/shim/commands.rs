@@ -11,6 +11,10 @@ use crate::record::{self, EndReason, Exit, WallTime};
 use crate::tree;
 use crate::wire::{Command, Message, Outcome, Paused, Refusal, Request};
 
+/// Turns of reading after the end: far more than a pipe holds. Only a process that cannot be killed
+/// could go on writing.
+const LAST_TURNS: usize = 64;
+
 impl Shim {
     /// Carries out one request of the server `connection`.
     pub(super) fn obey(&mut self, connection: u64, request: &Request, data: &[u8]) {
@@ -112,7 +116,7 @@ impl Shim {
             }
             Effect::TellNotPaused(because) => {
                 let refusal = match because {
-                    Because::Deadline => Refusal::NotFrozen(self.tree.pids()),
+                    Because::Deadline => Refusal::NotFrozen(self.tree.moving()),
                     Because::Ending => Refusal::Ending,
                     Because::Resumed => Refusal::NotPaused,
                 };
@@ -140,8 +144,13 @@ impl Shim {
 
     /// The tree has gone: takes the rest of its output, and puts the end on record.
     fn finish(&mut self) {
-        while self.stdout.copy(&mut self.buffer).more {}
-        while self.stderr.copy(&mut self.buffer).more {}
+        for _ in 0..LAST_TURNS {
+            let stdout = self.stdout.copy(&mut self.buffer);
+            let stderr = self.stderr.copy(&mut self.buffer);
+            if !stdout.more && !stderr.more {
+                break;
+            }
+        }
         let exit = self.exit();
         if let Some(leaf) = self.tree.leaf() {
             let _ = cgroup::remove(leaf);

@@ -1,7 +1,7 @@
 //! A reply that is owed.
 
 use bytes::Bytes;
-use descartes_protocol::{ErrorCode, Reply};
+use descartes_protocol::Reply;
 use descartes_transport::Client;
 use tokio::sync::mpsc;
 
@@ -61,8 +61,7 @@ impl Drop for Promise {
         else {
             return;
         };
-        let error = "the request failed inside the server; its log says more".to_owned();
-        let body = refusal::owed(Some(request_id), ErrorCode::Internal, error).encode();
+        let body = refusal::failed(request_id).encode();
         // If the queue is full, waiting for it must not be cut short by the task's end.
         tokio::spawn(async move { replies.send(Finished { client, body }).await });
     }

@@ -11,8 +11,14 @@ pub(super) fn unread(error_code: ErrorCode, error: String) -> Reply {
     owed(None, error_code, error)
 }
 
+/// The answer to a request whose handler panicked.
+pub(super) fn failed(request_id: String) -> Reply {
+    let error = "the request failed inside the server; its log says more".to_owned();
+    owed(Some(request_id), ErrorCode::Internal, error)
+}
+
 /// A refusal of a request of which only the id is known any more.
-pub(super) fn owed(request_id: Option<String>, error_code: ErrorCode, error: String) -> Reply {
+fn owed(request_id: Option<String>, error_code: ErrorCode, error: String) -> Reply {
     Reply::Error(ErrorResponse {
         request_id,
         error,

@@ -1,0 +1,174 @@
+//! What goes wrong around a server, and what it makes of it.
+#![cfg(test)]
+
+use std::time::Duration;
+
+use descartes_core::protocol::{
+    AgentId, AgentStatus, Command, EndReason, ErrorCode, Limits, Reply, Request, SpawnRequest,
+};
+use descartes_testkit::{TestServer, shell, shim_of, signal, soon};
+
+#[tokio::test]
+async fn a_record_that_is_cut_short_is_set_aside_and_the_rest_loads() {
+    let test = TestServer::start().await;
+    let mut config = test.server.config().clone();
+    let client = test.client().await;
+    let whole = client.spawn("exit 0").await;
+    let cut = client.spawn("exit 0").await;
+    client.wait_end(whole.id).await;
+    client.wait_end(cut.id).await;
+    let dir = test.stop_and_keep().await;
+    let state_dir = config.state_dir();
+    let folder = state_dir.join("agents").join(cut.id.to_string());
+    std::fs::write(folder.join("exit.json"), "{\"version\":1,\"exi").unwrap();
+    std::fs::create_dir(state_dir.join("agents").join("no-agent")).unwrap();
+    "tcp://127.0.0.1:0".clone_into(&mut config.endpoint);
+    let again = TestServer::start_in(dir, config).await;
+    let listed = again.client().await.list().await.agents;
+    assert_eq!(listed.len(), 1);
+    assert_eq!(listed[0].id, whole.id);
+    let damaged = state_dir.join("damaged");
+    assert!(damaged.join(cut.id.to_string()).is_dir());
+    let reason = std::fs::read_to_string(damaged.join(format!("{}.reason", cut.id))).unwrap();
+    assert!(reason.contains("exit.json"), "{reason}");
+    assert!(damaged.join("no-agent").is_dir());
+    again.stop().await;
+}
+
+#[tokio::test]
+async fn an_agents_own_files_have_the_mode_that_the_servers_umask_gives() {
+    let test = TestServer::start().await;
+    let client = test.client().await;
+    let agent = client.spawn("umask").await;
+    let own = rustix::process::umask(rustix::fs::Mode::empty());
+    rustix::process::umask(own);
+    let shown = client.stdout(agent.id).await;
+    assert_eq!(u32::from_str_radix(shown.trim(), 8).unwrap(), own.bits());
+    test.stop().await;
+}
+
+#[tokio::test]
+async fn an_agent_whose_shim_stands_still_holds_up_nobody_else() {
+    let test = TestServer::start_with(|config| config.request_timeout_secs = 1).await;
+    let (client, other) = (test.client().await, test.client().await);
+    let stuck = client.spawn("echo ready; sleep 1000").await;
+    client.wait_ready(stuck.id).await;
+    let shim = shim_of(&test.server.config().state_dir(), stuck.id);
+    signal(shim, "STOP");
+    let stop = Command::Stop {
+        grace: Some(Duration::ZERO),
+        wait: true,
+    };
+    let stopping = client.command(stuck.id, &stop);
+    let others = async {
+        let agent = other.spawn("echo done").await;
+        assert_eq!(other.stdout(agent.id).await, "done\n");
+        assert_eq!(other.info(stuck.id).await.status, AgentStatus::Running);
+    };
+    let (stopped, ()) = tokio::join!(stopping, others);
+    assert_eq!(stopped.error_code, Some(ErrorCode::Timeout));
+    // What was asked for is done as soon as it can be.
+    signal(shim, "CONT");
+    let info = client.wait_end(stuck.id).await;
+    assert_eq!(info.end_reason, Some(EndReason::Stopped));
+    test.stop().await;
+}
+
+#[tokio::test]
+async fn a_spawn_that_nobody_waits_for_is_finished_and_found_by_its_request_id() {
+    let test = TestServer::start().await;
+    let request = Request::Spawn(SpawnRequest {
+        request_id: "abandoned".to_owned(),
+        config: shell("sleep 1000"),
+        ..SpawnRequest::default()
+    });
+    let gone = test.client().await;
+    gone.send(request.encode()).await;
+    let listing = test.client().await;
+    let listed = async {
+        loop {
+            if let Some(agent) = listing.list().await.agents.pop() {
+                return agent.id;
+            }
+        }
+    };
+    let id: AgentId = soon("the agent", listed).await;
+    drop(gone);
+    let Reply::Spawn(again) = listing.ask(request).await else {
+        panic!("no spawn response");
+    };
+    assert_eq!(again.agent_info.unwrap().id, id);
+    test.stop().await;
+}
+
+#[tokio::test]
+async fn limits_that_the_server_does_not_allow_or_cannot_enforce_are_refused() {
+    let test = TestServer::start_with(|config| config.runner_config.use_cgroups = false).await;
+    let client = test.client().await;
+    let refused = [
+        Limits {
+            memory_bytes: Some(1 << 30),
+            ..Limits::default()
+        },
+        Limits {
+            pids: Some(10),
+            ..Limits::default()
+        },
+        Limits {
+            output_bytes: Some(1 << 40),
+            ..Limits::default()
+        },
+        Limits {
+            output_bytes: Some(1),
+            ..Limits::default()
+        },
+        Limits {
+            max_runtime_secs: Some(0),
+            ..Limits::default()
+        },
+    ];
+    for limits in refused {
+        let mut config = shell("true");
+        config.limits = Some(limits);
+        let response = client.try_spawn(config).await;
+        assert_eq!(
+            response.error_code,
+            Some(ErrorCode::InvalidConfig),
+            "{limits:?}"
+        );
+    }
+    assert!(client.list().await.agents.is_empty());
+    test.stop().await;
+}
+
+#[tokio::test]
+async fn limits_on_time_end_an_agent_with_their_own_reason() {
+    let test = TestServer::start().await;
+    let client = test.client().await;
+    for (limits, reason) in [
+        (
+            Limits {
+                max_runtime_secs: Some(1),
+                ..Limits::default()
+            },
+            EndReason::Timeout,
+        ),
+        (
+            Limits {
+                idle_timeout_secs: Some(1),
+                ..Limits::default()
+            },
+            EndReason::IdleTimeout,
+        ),
+    ] {
+        let mut config = shell("sleep 1000");
+        config.limits = Some(limits);
+        let agent = client.try_spawn(config).await.agent_info.unwrap();
+        let info = client.wait_end(agent.id).await;
+        assert_eq!(
+            (info.status, info.end_reason),
+            (AgentStatus::Terminated, Some(reason))
+        );
+    }
+    test.stop().await;
+}
