@@ -27,6 +27,7 @@ mod template;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use toml::{Table, Value};
 
@@ -48,7 +49,7 @@ use template::Arguments;
 pub const DEFAULT_TOML: &str = include_str!("backend/default.toml");
 
 /// All backends that a client may name.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Backends {
     /// As configured, for merging and for showing what is in force.
     raw: BTreeMap<String, Table>,
@@ -56,7 +57,7 @@ pub struct Backends {
 }
 
 /// One backend, validated.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Backend {
     name: String,
     command: String,
@@ -72,8 +73,27 @@ pub struct Backend {
     tool_levels: BTreeMap<String, ToolLevel>,
 }
 
+impl fmt::Debug for Backends {
+    /// Names only: what backends set may be secret.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_set().entries(self.ready.keys()).finish()
+    }
+}
+
+impl fmt::Debug for Backend {
+    /// Without the values of variables.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Backend")
+            .field("name", &self.name)
+            .field("command", &self.command)
+            .field("env", &self.env.keys())
+            .finish_non_exhaustive()
+    }
+}
+
 /// What one tool level adds to a backend.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 struct ToolLevel {
     args: Vec<String>,
     env: BTreeMap<String, String>,

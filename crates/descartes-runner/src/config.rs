@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use crate::backend::{Backends, HostEnv};
 
+/// Least output that can be kept of a stream, in bytes.
+pub const OUTPUT_BYTES_MIN: u64 = 4096;
+
 /// Settings of one machine's agents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProcessRunnerConfig {
@@ -13,7 +16,7 @@ pub struct ProcessRunnerConfig {
     pub working_dir: Option<PathBuf>,
     /// Most agents that run at once, beside the server's own limit. Default: none.
     pub max_concurrent_agents: Option<usize>,
-    /// Whether to look after shims that do not answer. Default: true.
+    /// Whether to look for shims that were stopped by a signal. Default: true.
     pub enable_health_checks: bool,
     /// Seconds between two such looks. Default: 30.
     pub health_check_interval_secs: u64,

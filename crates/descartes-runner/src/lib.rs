@@ -29,7 +29,7 @@ mod summary;
 mod watcher;
 
 pub use agent::{AgentHandle, Attention, Progress, StopOutcome, Written};
-pub use config::{LocalRunnerConfig, ProcessRunnerConfig};
+pub use config::{LocalRunnerConfig, OUTPUT_BYTES_MIN, ProcessRunnerConfig};
 pub use error::{AgentError, OpenError, SpawnError};
 pub use observer::{AgentUpdate, NoObserver, Observer};
 pub use output::{LineQuery, Lines, OutputChunk};

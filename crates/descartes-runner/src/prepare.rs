@@ -9,13 +9,10 @@ use descartes_shim::cgroup::Base;
 use descartes_shim::record::{self, PauseSignals, Spec, Stdin};
 
 use crate::backend::{ClientStdin, Launch, LaunchRequest, StdinPlan};
-use crate::config::LocalRunnerConfig;
+use crate::config::{LocalRunnerConfig, OUTPUT_BYTES_MIN};
 use crate::error::SpawnError;
 use crate::spawns::now_secs;
 use crate::store::{Notes, SpawnKey};
-
-/// Least output kept of a stream, in bytes.
-const OUTPUT_BYTES_MIN: u64 = 4096;
 
 /// Labels and metadata of one agent together, in bytes.
 const TAGS_BYTES_MAX: usize = 64 * 1024;
@@ -166,7 +163,11 @@ fn times_and_bytes(
         });
     }
     if output_bytes < OUTPUT_BYTES_MIN {
-        return Err(invalid("limits.output_bytes", "must be at least 4096"));
+        let reason = format!("must be at least {OUTPUT_BYTES_MIN}");
+        return Err(SpawnError::InvalidConfig {
+            field: "limits.output_bytes",
+            reason,
+        });
     }
     Ok(record::Limits {
         max_runtime_ms: asked.max_runtime_secs.map(millis),

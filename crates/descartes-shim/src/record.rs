@@ -15,6 +15,7 @@
 //! none. They carry a version, so that a newer server can read what an older shim wrote.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -42,7 +43,7 @@ pub const EXIT_RESERVED: &str = "exit.json.reserved";
 pub const SOCKET: &str = "control.sock";
 
 /// What to run, and within which limits.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Spec {
     /// [`VERSION`] of the writer.
     pub version: u32,
@@ -74,6 +75,18 @@ pub struct Spec {
     /// The server's own notes; the shim does not look at them.
     #[serde(default)]
     pub owner: serde_json::Value,
+}
+
+impl fmt::Debug for Spec {
+    /// Without the values of variables and the server's notes.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Spec")
+            .field("agent_id", &self.agent_id)
+            .field("program", &self.program)
+            .field("env", &self.env.keys())
+            .finish_non_exhaustive()
+    }
 }
 
 /// What an agent finds on its stdin.

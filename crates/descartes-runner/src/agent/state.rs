@@ -5,11 +5,10 @@ use descartes_protocol::{
     Raw, Stream, Timestamp, UpdateType, Usage,
 };
 use descartes_shim::record::{self, Exit, StreamEnd};
-use descartes_shim::wire::{Paused, Refusal, Sizes};
+use descartes_shim::wire::{Paused, Sizes};
 
 use super::{Agent, Commands, Progress, timestamp};
 use crate::admission::Place;
-use crate::error::AgentError;
 use crate::observer::AgentUpdate;
 use crate::parser::Observation;
 use crate::summary::Summary;
@@ -52,7 +51,8 @@ pub(crate) enum Phase {
 }
 
 impl AgentState {
-    pub(super) fn running(commands: Commands, state: &record::State, sizes: Sizes) -> Self {
+    /// An agent that runs.
+    pub(crate) fn running(commands: Commands, state: &record::State, sizes: Sizes) -> Self {
         let phase = Phase::Live {
             commands,
             thinking: false,
@@ -395,22 +395,4 @@ fn exit_data(exit: &Exit) -> Raw {
     };
     data.str("end_reason", end_reason(exit.reason).as_str())
         .finish()
-}
-
-/// What a shim's refusal means to who gave the command.
-pub(crate) fn outcome_error(refusal: Refusal, status: AgentStatus) -> AgentError {
-    let invalid = |why| AgentError::InvalidState { status, why };
-    match refusal {
-        Refusal::Ending => invalid("the agent is ending or has ended"),
-        Refusal::AlreadyPaused => invalid("the agent is paused already"),
-        Refusal::NotPaused => invalid("the agent is not paused"),
-        Refusal::NoStdin => invalid("the agent was started without a stdin to write to"),
-        Refusal::StdinClosed => invalid("the agent's stdin is closed"),
-        Refusal::NoCooperativePause => AgentError::NoCooperativePause,
-        Refusal::NotFrozen(pids) => AgentError::NotFrozen { pids },
-        Refusal::StdinGap { total } => AgentError::StdinGap { total },
-        Refusal::SignalFailed { errno } => {
-            AgentError::SignalFailed(std::io::Error::from_raw_os_error(errno).to_string())
-        }
-    }
 }

@@ -71,8 +71,15 @@ const RESERVED: &[&str] = &[
 ];
 
 /// The server's environment, taken once: what is not UTF-8 is left out.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct HostEnv(BTreeMap<String, String>);
+
+impl std::fmt::Debug for HostEnv {
+    /// Names only: values are secrets more often than not.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_set().entries(self.0.keys()).finish()
+    }
+}
 
 /// A variable's name, or the beginning of one.
 #[derive(Debug, Clone, PartialEq, Eq)]

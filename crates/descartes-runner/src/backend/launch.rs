@@ -1,6 +1,7 @@
 //! What one spawn makes of a backend.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::error::{LaunchError, Refusal, shown};
@@ -17,7 +18,7 @@ pub const ARGUMENT_BYTES_MAX: usize = 128 * 1024 - 1;
 pub const ENVIRONMENT_BYTES_MAX: usize = 1536 * 1024;
 
 /// One spawn, as far as a backend is concerned. An empty text is the same as none.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct LaunchRequest<'a> {
     /// The agent's id, for `DESCARTES_AGENT_ID`.
     pub agent_id: &'a str,
@@ -55,7 +56,7 @@ pub enum ClientStdin {
 }
 
 /// All that is needed to start one agent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Launch {
     /// The program, an absolute path.
     pub program: PathBuf,
@@ -73,6 +74,29 @@ pub struct Launch {
     pub pause: Option<(i32, i32)>,
     /// What reads its standard output.
     pub parser: ParserKind,
+}
+
+impl fmt::Debug for LaunchRequest<'_> {
+    /// Without the values of variables.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("LaunchRequest")
+            .field("agent_id", &self.agent_id)
+            .field("environment", &self.environment.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Launch {
+    /// Without the values of variables.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Launch")
+            .field("program", &self.program)
+            .field("args", &self.args)
+            .field("env", &self.env.keys())
+            .finish_non_exhaustive()
+    }
 }
 
 /// What an agent's standard input is.

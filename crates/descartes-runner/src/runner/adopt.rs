@@ -170,7 +170,7 @@ impl LocalProcessRunner {
             .as_ref()
             .map_or_else(Sizes::default, |hello| hello.sizes);
         let (commands, orders) = agent::queues();
-        let mut state = agent::running_state(commands, &alive.state, sizes);
+        let mut state = AgentState::running(commands, &alive.state, sizes);
         state.set_place(self.inner.admission.readmit());
         if let Some(hello) = &hello {
             state.set_paused(hello.paused);

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::{LocalProcessRunner, SpawnOrder};
 use crate::admission::Place;
-use crate::agent::{self, Agent, AgentHandle};
+use crate::agent::{self, Agent, AgentHandle, AgentState};
 use crate::eradicate::eradicate;
 use crate::error::{OpenError, SpawnError};
 use crate::link::Link;
@@ -216,7 +216,7 @@ impl LocalProcessRunner {
 
     fn take_on(&self, launched: Launched, link: Link, hello: &Hello, place: Place) -> AgentHandle {
         let (commands, orders) = agent::queues();
-        let mut state = agent::running_state(commands, &hello.state, hello.sizes);
+        let mut state = AgentState::running(commands, &hello.state, hello.sizes);
         state.set_place(place);
         let agent = Arc::new(Agent::new(
             launched.id,
