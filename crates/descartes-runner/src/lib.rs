@@ -33,7 +33,7 @@ pub use config::{LocalRunnerConfig, OUTPUT_BYTES_MIN, ProcessRunnerConfig};
 pub use error::{AgentError, OpenError, SpawnError};
 pub use observer::{AgentUpdate, NoObserver, Observer};
 pub use output::{LineQuery, Lines, OutputChunk};
-pub use runner::{AgentRunner, Departure, LocalProcessRunner, SpawnOrder};
+pub use runner::{AgentRunner, Departure, LocalProcessRunner, SpawnOrder, Spawned};
 
 /// Whether agents can have cgroups of their own on this host, as this user.
 ///

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use descartes_protocol::{AgentConfig, AgentId, StringMap};
+use descartes_protocol::{AgentConfig, AgentId, AgentInfo, StringMap};
 use descartes_shim::cgroup::Base;
 use descartes_shim::template::Template;
 use tokio::sync::Semaphore;
@@ -41,10 +41,7 @@ pub trait AgentRunner: Send + Sync {
     ///
     /// # Cancel safety
     /// Dropping the future does not stop the spawn: the agent is started, and listed as any other.
-    fn spawn(
-        &self,
-        order: SpawnOrder,
-    ) -> impl Future<Output = Result<AgentHandle, SpawnError>> + Send;
+    fn spawn(&self, order: SpawnOrder) -> impl Future<Output = Result<Spawned, SpawnError>> + Send;
 
     /// The agent with this id, running or finished.
     fn agent(&self, id: AgentId) -> Option<AgentHandle>;
@@ -54,6 +51,15 @@ pub trait AgentRunner: Send + Sync {
 
     /// How many agents run.
     fn active_count(&self) -> usize;
+}
+
+/// What a spawn led to.
+#[derive(Debug, Clone)]
+pub struct Spawned {
+    /// The agent.
+    pub agent: AgentHandle,
+    /// It as it started, however soon it has ended; for a repeated request, as it is by now.
+    pub info: AgentInfo,
 }
 
 /// A request to start an agent.
@@ -177,7 +183,7 @@ impl LocalProcessRunner {
 }
 
 impl AgentRunner for LocalProcessRunner {
-    async fn spawn(&self, order: SpawnOrder) -> Result<AgentHandle, SpawnError> {
+    async fn spawn(&self, order: SpawnOrder) -> Result<Spawned, SpawnError> {
         self.spawn_or_find(order).await
     }
 

@@ -55,10 +55,10 @@ impl Handlers {
             error_code: None,
         };
         match spawned {
-            Ok(handle) => {
+            Ok(spawned) => {
                 count(&self.shared.counters.successful_spawns);
-                tracing::info!(agent = %handle.id(), %name, %backend, client = caller.name, "started an agent");
-                response.agent_info = Some(handle.info());
+                tracing::info!(agent = %spawned.agent.id(), %name, %backend, client = caller.name, "started an agent");
+                response.agent_info = Some(spawned.info);
             }
             Err(error) => {
                 count(&self.shared.counters.failed_spawns);

@@ -186,7 +186,11 @@ impl LocalProcessRunner {
             alive.stdin_bytes_max,
             state,
         );
-        self.own(Arc::new(agent), link, orders, false);
+        let agent = Arc::new(agent);
+        self.register(&AgentHandle {
+            agent: Arc::clone(&agent),
+        });
+        self.own(agent, link, orders);
         self.inner.spawns.started(&spawn, id);
     }
 

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::{LocalProcessRunner, SpawnOrder};
+use super::{LocalProcessRunner, SpawnOrder, Spawned};
 use crate::admission::Place;
 use crate::agent::{self, Agent, AgentHandle, AgentState};
 use crate::eradicate::eradicate;
@@ -38,7 +38,7 @@ struct Launched {
 
 impl LocalProcessRunner {
     /// Leads the same request to the same agent, also if it comes twice at once.
-    pub(super) async fn spawn_or_find(&self, order: SpawnOrder) -> Result<AgentHandle, SpawnError> {
+    pub(super) async fn spawn_or_find(&self, order: SpawnOrder) -> Result<Spawned, SpawnError> {
         let key = key(&order);
         loop {
             match self.inner.spawns.claim(&key) {
@@ -48,7 +48,9 @@ impl LocalProcessRunner {
                     let _ = decided.changed().await;
                 }
                 Claim::Started(id) => {
-                    return super::AgentRunner::agent(self, id).ok_or_else(|| removed(id));
+                    let agent = super::AgentRunner::agent(self, id).ok_or_else(|| removed(id))?;
+                    let info = agent.info();
+                    return Ok(Spawned { agent, info });
                 }
                 Claim::Removed(id) => return Err(removed(id)),
                 Claim::Conflict => {
@@ -66,12 +68,12 @@ impl LocalProcessRunner {
         order: SpawnOrder,
         key: SpawnKey,
         pending: Pending,
-    ) -> Result<AgentHandle, SpawnError> {
+    ) -> Result<Spawned, SpawnError> {
         let runner = self.clone();
         let task = self.inner.spawning.spawn(async move {
             let started = runner.spawn_new(order, key.clone()).await;
             match &started {
-                Ok(handle) => runner.inner.spawns.started(&key, handle.id()),
+                Ok(spawned) => runner.inner.spawns.started(&key, spawned.agent.id()),
                 Err(_) => runner.inner.spawns.refused(&key),
             }
             // Whoever waits for the same request finds it decided.
@@ -81,7 +83,7 @@ impl LocalProcessRunner {
         task.await.map_err(Interrupted)?
     }
 
-    async fn spawn_new(&self, order: SpawnOrder, key: SpawnKey) -> Result<AgentHandle, SpawnError> {
+    async fn spawn_new(&self, order: SpawnOrder, key: SpawnKey) -> Result<Spawned, SpawnError> {
         let deadline = Instant::now() + order.timeout;
         let after = order.timeout;
         // Looked at before a place is taken: what can never start is not told to try again later.
@@ -183,7 +185,7 @@ impl LocalProcessRunner {
         place: Place,
         deadline: Instant,
         after: Duration,
-    ) -> Result<AgentHandle, SpawnError> {
+    ) -> Result<Spawned, SpawnError> {
         let start = |source| SpawnError::Start {
             action: "talk to the agent's shim".to_owned(),
             source,
@@ -214,7 +216,7 @@ impl LocalProcessRunner {
         Err(error)
     }
 
-    fn take_on(&self, launched: Launched, link: Link, hello: &Hello, place: Place) -> AgentHandle {
+    fn take_on(&self, launched: Launched, link: Link, hello: &Hello, place: Place) -> Spawned {
         let (commands, orders) = agent::queues();
         let mut state = AgentState::running(commands, &hello.state, hello.sizes);
         state.set_place(place);
@@ -226,25 +228,24 @@ impl LocalProcessRunner {
             launched.spec.limits.stdin_bytes_max,
             state,
         ));
-        self.own(agent, link, orders, true)
-    }
-
-    /// Registers a running agent and gives it its owner. `is_news` tells the observer.
-    pub(super) fn own(
-        &self,
-        agent: Arc<Agent>,
-        link: Link,
-        orders: agent::Orders,
-        is_news: bool,
-    ) -> AgentHandle {
         let handle = AgentHandle {
             agent: Arc::clone(&agent),
         };
         self.register(&handle);
-        if is_news {
-            let mut state = agent.state();
-            self.inner.observer.update(state.change(agent.id, None));
+        let mut state = agent.state();
+        self.inner.observer.update(state.change(agent.id, None));
+        // Before it has an owner nothing can change: this is the agent as it started.
+        let info = state.info(&agent);
+        drop(state);
+        self.own(agent, link, orders);
+        Spawned {
+            agent: handle,
+            info,
         }
+    }
+
+    /// Gives a running agent its owner.
+    pub(super) fn own(&self, agent: Arc<Agent>, link: Link, orders: agent::Orders) {
         let observer = Arc::clone(&self.inner.observer);
         let watcher = Watcher::start(&agent, &observer);
         let owner = Owner::new(agent, link, orders, observer, watcher);
@@ -253,7 +254,6 @@ impl LocalProcessRunner {
             // An agent outlives its owner: when the server goes, the shim keeps it.
             stopping.run_until_cancelled_owned(owner.run()).await;
         });
-        handle
     }
 
     async fn undo(&self, launched: Launched) {
