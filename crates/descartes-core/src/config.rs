@@ -40,7 +40,8 @@ pub struct ZmqServerConfig {
     /// What a shutdown does with running agents. Default: stop them.
     pub on_shutdown: OnShutdown,
     /// The folder that holds the agents, their output and the keys. `None`:
-    /// `$XDG_STATE_HOME/descartes/<server_id>`. Default: `None`.
+    /// `$XDG_STATE_HOME/descartes/<server_id>`, `$HOME/.local/state/…` where that is not set, and
+    /// `/var/lib/…` where neither is. Default: `None`.
     pub state_dir: Option<PathBuf>,
     /// Finished agents that are kept, by number. Default: 1,000.
     pub retain_finished: usize,
@@ -155,12 +156,14 @@ impl ZmqServerConfig {
     #[must_use]
     pub fn state_dir(&self) -> PathBuf {
         self.state_dir.clone().unwrap_or_else(|| {
-            let root = std::env::var_os("XDG_STATE_HOME")
-                .filter(|home| !home.is_empty())
-                .map(PathBuf::from)
-                .or_else(|| {
-                    std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"))
-                })
+            // Relative ones are to be ignored, says the XDG Base Directory Specification.
+            let absolute = |name| {
+                std::env::var_os(name)
+                    .map(PathBuf::from)
+                    .filter(|path| path.is_absolute())
+            };
+            let root = absolute("XDG_STATE_HOME")
+                .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
                 .unwrap_or_else(|| PathBuf::from("/var/lib"));
             root.join("descartes").join(&self.server_id)
         })

@@ -91,6 +91,13 @@ impl EventLog {
     pub(crate) fn after(&self, sequence: u64, limit: usize, agent: Option<AgentId>) -> Page {
         let ring = self.ring();
         let first = ring.first();
+        if sequence >= ring.last {
+            return Page {
+                events: Vec::new(),
+                next_sequence: sequence,
+                gap: false,
+            };
+        }
         let from = sequence.saturating_add(1).max(first);
         let mut page = Page {
             events: Vec::new(),

@@ -127,7 +127,7 @@ impl Dispatch for Handlers {
         match request {
             Request::HealthCheck(request) => Dispatched::ready(self.health(request)),
             Request::Stats(request) => Dispatched::ready(self.stats(request)),
-            Request::ListAgents(request) => Dispatched::ready(self.list(&request)),
+            Request::ListAgents(request) => self.list_agents(request),
             Request::Events(request) => Dispatched::ready(self.events(request)),
             Request::Control(request) => self.control(request),
             Request::CustomAction(request) => self.custom_action(request),

@@ -71,6 +71,13 @@ impl KeyStore {
         let secret_path = dir.join("server.key");
         let known = read_secret(&secret_path)?;
         let is_first_start = known.is_none();
+        if is_first_start && exists(&dir.join("server.pub"))? && exists(clients)? {
+            let problem = "it is missing, though server.pub and the list of clients are there; restore it, or remove server.pub to make a new key, which every client then has to be given".to_owned();
+            return Err(KeyError::Invalid {
+                path: secret_path,
+                problem,
+            });
+        }
         let keypair = known.unwrap_or_else(Keypair::generate);
         replace(&dir.join("server.pub"), &format!("{}\n", keypair.public))?;
         if is_first_start && !exists(clients)? {

@@ -1,12 +1,13 @@
 //! What goes wrong around a server, and what it makes of it.
 #![cfg(test)]
 
-use std::time::Duration;
+use std::os::fd::AsRawFd;
 
 use descartes_core::protocol::{
-    AgentId, AgentStatus, Command, EndReason, ErrorCode, Limits, Reply, Request, SpawnRequest,
+    AgentId, AgentStatus, Command, EndReason, ErrorCode, Limits, Reply, Request, SignalNumber,
+    SignalScope, SpawnRequest, StreamSelection,
 };
-use descartes_testkit::{TestServer, shell, shim_of, signal, soon};
+use descartes_testkit::{TestServer, processes_of, shell, shim_of, signal, soon};
 
 #[tokio::test]
 async fn a_record_that_is_cut_short_is_set_aside_and_the_rest_loads() {
@@ -55,22 +56,25 @@ async fn an_agent_whose_shim_stands_still_holds_up_nobody_else() {
     client.wait_ready(stuck.id).await;
     let shim = shim_of(&test.server.config().state_dir(), stuck.id);
     signal(shim, "STOP");
-    let stop = Command::Stop {
-        grace: Some(Duration::ZERO),
-        wait: true,
+    let poke = Command::Signal {
+        // SIGWINCH: ignored by who does not know it.
+        signal: SignalNumber::new(28).unwrap(),
+        scope: SignalScope::Tree,
     };
-    let stopping = client.command(stuck.id, &stop);
+    let poking = client.command(stuck.id, &poke);
     let others = async {
         let agent = other.spawn("echo done").await;
         assert_eq!(other.stdout(agent.id).await, "done\n");
         assert_eq!(other.info(stuck.id).await.status, AgentStatus::Running);
     };
-    let (stopped, ()) = tokio::join!(stopping, others);
-    assert_eq!(stopped.error_code, Some(ErrorCode::Timeout));
-    // What was asked for is done as soon as it can be.
-    signal(shim, "CONT");
-    let info = client.wait_end(stuck.id).await;
-    assert_eq!(info.end_reason, Some(EndReason::Stopped));
+    let (poked, ()) = tokio::join!(poking, others);
+    assert_eq!(poked.error_code, Some(ErrorCode::Timeout));
+    // Its end does not depend on the shim's good will.
+    signal(shim, "STOP");
+    client.done(stuck.id, &Command::Kill).await;
+    let info = client.info(stuck.id).await;
+    assert_eq!(info.status, AgentStatus::Terminated);
+    assert_eq!(processes_of(stuck.id), Vec::<i32>::new());
     test.stop().await;
 }
 
@@ -170,5 +174,52 @@ async fn limits_on_time_end_an_agent_with_their_own_reason() {
             (AgentStatus::Terminated, Some(reason))
         );
     }
+    test.stop().await;
+}
+
+#[tokio::test]
+async fn a_search_through_a_flood_ends() {
+    use descartes_core::protocol::OutputQueryRequest;
+    let test = TestServer::start_with(|config| config.runner_config.output_bytes = 1 << 20).await;
+    let client = test.client().await;
+    let agent = client.spawn("exec yes").await;
+    client
+        .stdout_until(agent.id, |output| !output.is_empty())
+        .await;
+    for _ in 0..5 {
+        let query = OutputQueryRequest {
+            request_id: "q".to_owned(),
+            agent_id: agent.id,
+            stream: StreamSelection::Stdout,
+            filter: Some("^y$".to_owned()),
+            limit: Some(1),
+            offset: None,
+        };
+        let Reply::OutputQuery(found) = client.ask(query).await else {
+            panic!("no output query response");
+        };
+        assert!(found.success, "{found:?}");
+        assert!(found.total_lines.unwrap() <= 1 << 20);
+    }
+    client.done(agent.id, &Command::Kill).await;
+    test.stop().await;
+}
+
+#[tokio::test]
+async fn an_agent_inherits_no_descriptor_but_its_own_three() {
+    // One that the process that starts the template has, and would hand on.
+    let (stranger, _other) = std::io::pipe().unwrap();
+    rustix::io::fcntl_setfd(&stranger, rustix::io::FdFlags::empty()).unwrap();
+    let test = TestServer::start().await;
+    let client = test.client().await;
+    let path = format!("/proc/self/fd/{}", stranger.as_raw_fd());
+    let pipe = std::fs::read_link(path).unwrap();
+    let agent = client.spawn("ls -l /proc/$$/fd /proc/$PPID/fd").await;
+    let listing = client.stdout(agent.id).await;
+    assert!(
+        listing.contains("control.sock") || listing.contains("socket:"),
+        "{listing}"
+    );
+    assert!(!listing.contains(&pipe.display().to_string()), "{listing}");
     test.stop().await;
 }

@@ -49,14 +49,17 @@ pub(crate) fn serve(config: ZmqServerConfig) -> Result<(), ServeError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         let shutdowns = shutdown_signals()?;
         ignore_hangups()?;
         let server = ZmqAgentServer::new(config);
         // On a worker: tasks that wake each other there do not have to wake a thread as well.
         let end = tokio::spawn(supervise(server, shutdowns)).await;
         Ok(end.map_err(ServeError::Panicked)??)
-    })
+    });
+    // Whatever still hangs in the file system does not keep the process.
+    runtime.shutdown_background();
+    served
 }
 
 async fn supervise(

@@ -156,6 +156,9 @@ pub enum AgentError {
     /// Output could not be read.
     #[error("failed to read the agent's output: {0}")]
     Output(String),
+    /// It took too long and was given up.
+    #[error("it took too long and was given up; ask for less")]
+    TimedOut,
     /// The regular expression is not one.
     #[error("filter: {0}")]
     Filter(String),
@@ -170,7 +173,7 @@ impl AgentError {
             Self::NoCooperativePause => ErrorCode::UnsupportedCommand,
             Self::Busy => ErrorCode::Busy,
             Self::SignalFailed(_) | Self::ShimGone | Self::Output(_) => ErrorCode::Internal,
-            Self::NotFrozen { .. } | Self::LeftOver { .. } => ErrorCode::Timeout,
+            Self::NotFrozen { .. } | Self::LeftOver { .. } | Self::TimedOut => ErrorCode::Timeout,
             Self::Filter(_) => ErrorCode::MalformedMessage,
         }
     }

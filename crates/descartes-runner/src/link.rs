@@ -8,6 +8,7 @@ use std::path::Path;
 use descartes_shim::record;
 use descartes_shim::wire::{self, Message, Request};
 use rustix::fs::{Mode, OFlags};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
@@ -75,7 +76,12 @@ impl Link {
                 Ok(count) => drop(self.unsent.drain(..count)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 // What the shim said before it closed is still to be read.
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+                    ) =>
+                {
                     self.unsent = VecDeque::new();
                 }
                 Err(error) => return Err(error),
@@ -99,7 +105,8 @@ impl Link {
     }
 }
 
-/// Connects to the shim whose agent's folder is `dir`. Blocks while the shim's backlog is full.
+/// Connects to the shim whose agent's folder is `dir`. Does not wait: a shim that takes no more
+/// connections is an error.
 pub(crate) fn connect(dir: &Path) -> io::Result<std::os::unix::net::UnixStream> {
     // The folder's own path may be too long for a socket address.
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -109,5 +116,8 @@ pub(crate) fn connect(dir: &Path) -> io::Result<std::os::unix::net::UnixStream> 
         folder.as_fd().as_raw_fd(),
         record::SOCKET
     );
-    std::os::unix::net::UnixStream::connect(path)
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket.into())
 }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use descartes_protocol::Stream;
 use descartes_shim::segments;
@@ -44,6 +45,8 @@ pub struct LineQuery {
     pub tail: bool,
     /// Return at most so many bytes of lines; a first line that is longer is returned all the same.
     pub bytes_max: usize,
+    /// Give up then.
+    pub deadline: Instant,
 }
 
 /// The lines that were found.
@@ -94,9 +97,18 @@ pub(crate) fn query(agent_dir: &Path, query: &LineQuery) -> io::Result<Lines> {
     let mut search = Search::new(query);
     for &stream in &query.streams {
         let dir = stream_dir(agent_dir, stream);
+        // What is written from now on is not looked at: an agent may write as fast as this reads.
+        let end = segments::extent(&dir)?.end;
         let mut offset = 0;
-        loop {
-            let chunk = segments::read(&dir, offset, CHUNK_BYTES)?;
+        while offset < end {
+            if Instant::now() >= query.deadline {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            let mut chunk = segments::read(&dir, offset, CHUNK_BYTES)?;
+            let left = end.saturating_sub(chunk.offset);
+            chunk
+                .data
+                .truncate(usize::try_from(left).unwrap_or(usize::MAX));
             if chunk.data.is_empty() {
                 break;
             }
@@ -243,6 +255,7 @@ mod tests {
             limit: u64::MAX,
             tail: false,
             bytes_max: 8 * 1024 * 1024,
+            deadline: Instant::now() + std::time::Duration::from_mins(1),
         };
         set(&mut wanted);
         query(agent(stdout).path(), &wanted).unwrap()

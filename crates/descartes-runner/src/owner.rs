@@ -13,6 +13,7 @@ use descartes_shim::record::{self, EndReason, Exit, StreamEnd, WallTime};
 use descartes_shim::segments;
 use descartes_shim::tree::Process;
 use descartes_shim::wire::{Command, Hello, Message, Outcome, Refusal, Request, Sizes};
+use rustix::process::Signal;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
@@ -48,6 +49,8 @@ pub(crate) struct Owner {
     end_waiters: Vec<oneshot::Sender<Outcome>>,
     next_request: u64,
     attention: watch::Receiver<usize>,
+    /// What this connection's shim was told last of that.
+    told_attention: Option<bool>,
     watcher: Option<Watcher>,
     /// When output may be announced next, and whether there is any to announce.
     output_due: Instant,
@@ -82,6 +85,7 @@ impl Owner {
     ) -> Self {
         Self {
             attention: agent.attention(),
+            told_attention: None,
             agent,
             link,
             orders,
@@ -137,8 +141,19 @@ impl Owner {
     }
 
     fn forward(&mut self, order: Order) {
+        if matches!(order.command, Command::Stop { .. } | Command::Kill { .. }) {
+            self.wake_shim();
+        }
         let id = self.request(order.command.clone(), &order.data);
         self.waiting.insert(id, order);
+    }
+
+    /// A shim that stands still, be it by the agent's own doing, must not keep it from its end.
+    fn wake_shim(&self) {
+        if let Some(shim) = self.agent.state().stopped_shim() {
+            let woken = shim.signal(Signal::CONT);
+            tracing::warn!(agent = %self.agent.id, ?woken, "the agent's shim was stopped; sent it SIGCONT so that the agent can end");
+        }
     }
 
     fn request(&mut self, command: Command, data: &[u8]) -> u64 {
@@ -150,7 +165,10 @@ impl Owner {
 
     fn tell_attention(&mut self) {
         let wanted = *self.attention.borrow_and_update() > 0;
-        self.request(Command::Watch(wanted), &[]);
+        if self.told_attention != Some(wanted) && self.link.unsent() < UNSENT_BYTES_MAX {
+            self.told_attention = Some(wanted);
+            self.request(Command::Watch(wanted), &[]);
+        }
     }
 
     fn hear(&mut self, message: Message) -> Option<End> {
@@ -234,6 +252,7 @@ impl Owner {
                 Ok(Ok(Shim::Connected(stream))) => match Link::new(stream) {
                     Ok(link) => {
                         self.link = link;
+                        self.told_attention = None;
                         self.attention.mark_changed();
                         return None;
                     }
@@ -264,6 +283,7 @@ impl Owner {
         let summary = {
             let mut state = self.agent.state();
             state.finish(exit.clone(), interrupted);
+            tracing::info!(agent = %self.agent.id, status = %state.status(), how = in_words(&exit), "an agent ended");
             self.observer
                 .update(state.change(self.agent.id, Some(in_words(&exit))));
             Summary::of(&state)

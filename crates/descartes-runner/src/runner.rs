@@ -175,6 +175,23 @@ impl LocalProcessRunner {
         agents.insert(handle.id(), handle.clone());
     }
 
+    /// How many agents there are, running and finished.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let agents = self
+            .inner
+            .agents
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        agents.len()
+    }
+
+    /// Whether there is no agent, running or finished.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Whether agents may be started: not any more once the server shuts down.
     #[must_use]
     pub fn is_accepting(&self) -> bool {

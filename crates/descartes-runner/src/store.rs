@@ -6,6 +6,7 @@
 //!   spawns.journal        request ids of agents that retention has removed
 //!   agents/<id>/          one agent (descartes_shim::record)
 //!   damaged/<name>/       what could not be understood, set aside
+//!   removed/<id>/         what is being removed
 //! ```
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -114,6 +115,8 @@ impl Store {
         }
         let agents = root.join("agents");
         private_dir(&agents).map_err(storage("create", &agents))?;
+        // What an earlier server was still removing.
+        let _ = fs::remove_dir_all(root.join("removed"));
         Ok(Self {
             root: root.to_owned(),
             _lock: lock,
@@ -148,9 +151,14 @@ impl Store {
 
     /// Removes everything of an agent.
     pub(crate) fn remove(&self, id: AgentId) -> io::Result<()> {
-        match fs::remove_dir_all(self.agent_dir(id)) {
+        let removed = self.root.join("removed");
+        private_dir(&removed)?;
+        let aside = removed.join(id.to_string());
+        // Whole or gone: half a folder would say that its agent was lost.
+        match fs::rename(self.agent_dir(id), &aside) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            result => result,
+            Err(error) => Err(error),
+            Ok(()) => fs::remove_dir_all(aside),
         }
     }
 

@@ -103,13 +103,14 @@ impl Shim {
         let recorder = Recorder::reserve(again("duplicate a descriptor")?)
             .during(|| "reserve space for the exit record".to_owned())?;
         let tree = make_tree(&spec).during(|| "make the agent's cgroup".to_owned())?;
-        let started = start_agent(&spec, &tree, &dir)?;
-        let state = state_of(&tree, &started.leader);
+        let (stdout_dir, stderr_dir) = (again("copy stdout")?, again("copy stderr")?);
+        // Last: nothing that can fail comes after it.
+        let (started, state) = start_agent(&spec, &tree, &dir)?;
         let bytes_max = spec.limits.output_bytes_max;
         Ok(Self {
             stdin: stdin_queue(&spec, started.stdin),
-            stdout: OutputStream::new(started.stdout, again("copy stdout")?, "stdout", bytes_max),
-            stderr: OutputStream::new(started.stderr, again("copy stderr")?, "stderr", bytes_max),
+            stdout: OutputStream::new(started.stdout, stdout_dir, "stdout", bytes_max),
+            stderr: OutputStream::new(started.stderr, stderr_dir, "stderr", bytes_max),
             lifecycle: Lifecycle::new(spec.pause_signals.is_some()),
             timers: timers::Timers::new(&spec.limits),
             leader: Some(started.pidfd),
@@ -204,11 +205,12 @@ fn make_tree(spec: &Spec) -> std::io::Result<Tree> {
 }
 
 /// Starts the agent and writes down which process it is. If the latter fails, nothing of it runs.
-fn start_agent(spec: &Spec, tree: &Tree, dir: &OwnedFd) -> Result<Started, StartError> {
+fn start_agent(spec: &Spec, tree: &Tree, dir: &OwnedFd) -> Result<(Started, State), StartError> {
     let started = process::start(spec, tree.leaf()).and_then(|started| {
-        record::write(dir.as_fd(), record::STATE, &state_of(tree, &started.leader))
+        let state = state_of(tree, &started.leader);
+        record::write(dir.as_fd(), record::STATE, &state)
             .during(|| "write the agent's state.json".to_owned())?;
-        Ok(started)
+        Ok((started, state))
     });
     if started.is_err() {
         tree.kill();

@@ -74,6 +74,7 @@ fn serve(socket: &OwnedFd) -> i32 {
     let _ = rustix::process::setsid();
     let _ = std::env::set_current_dir("/");
     let _ = rustix::io::fcntl_setfd(socket, rustix::io::FdFlags::CLOEXEC);
+    close_strangers();
     // Before `main`, Rust has not seen to SIGPIPE yet: a shim that writes to an agent that has just
     // gone would die of it. Dead shims are to leave no zombies.
     for signal in [libc::SIGPIPE, libc::SIGCHLD] {
@@ -97,6 +98,26 @@ fn serve(socket: &OwnedFd) -> i32 {
             }
             Ok(None) => return 0,
             Err(_) => return 1,
+        }
+    }
+}
+
+/// Closes what the server's own parent left open: agents outlive the server, and would hold on to
+/// locks and pipes that are none of theirs.
+fn close_strangers() {
+    let Ok(entries) = fs::read_dir("/proc/self/fd") else {
+        return;
+    };
+    let names = entries.flatten().map(|entry| entry.file_name());
+    let open: Vec<i32> = names
+        .filter_map(|name| name.to_str()?.parse().ok())
+        .collect();
+    for descriptor in open.into_iter().filter(|&descriptor| descriptor > SOCKET) {
+        #[expect(unsafe_code, reason = "inherited descriptors have no owner")]
+        // SAFETY: this process has only just begun, and nothing in it owns a descriptor above the
+        // socket: that of the listing is closed already.
+        unsafe {
+            libc::close(descriptor);
         }
     }
 }

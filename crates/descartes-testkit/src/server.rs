@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use descartes_core::{AgentResult, Backends, ZmqAgentServer, ZmqServerConfig};
+use descartes_core::{AgentResult, Backends, ProcessRunnerConfig, ZmqAgentServer, ZmqServerConfig};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
@@ -45,6 +45,11 @@ pub fn config(dir: &Path) -> ZmqServerConfig {
         server_id: "test-server".to_owned(),
         state_dir: Some(dir.join("state")),
         backends: shell_backends(),
+        runner_config: ProcessRunnerConfig {
+            // What an interrupted test leaves behind does not stay for a day.
+            orphan_timeout_secs: 120,
+            ..ProcessRunnerConfig::default()
+        },
         ..ZmqServerConfig::default()
     }
 }

@@ -15,7 +15,7 @@ impl Handlers {
     /// until one fails; the results end there.
     pub(super) fn batch(&self, request: BatchControlCommand) -> Dispatched {
         let command = Command::parse(&request.command_type, request.payload.as_ref());
-        let command = command.map_err(Refusal::from);
+        let command = command.map_err(Refusal::from).and_then(worth_a_batch);
         if request.fail_fast {
             let handlers = self.clone();
             return Dispatched::later(async move {
@@ -93,6 +93,23 @@ impl Handlers {
             error: response.error,
             error_code: response.error_code,
         }
+    }
+}
+
+/// A batch's results carry no data, so what only brings data is refused rather than thrown away.
+fn worth_a_batch(command: Command) -> Result<Command, Refusal> {
+    match command {
+        Command::Read { .. }
+        | Command::QueryOutput { .. }
+        | Command::StreamLogs
+        | Command::CustomAction { .. } => Err(Refusal {
+            error: format!(
+                "{} brings data, which a batch's results do not carry",
+                command.command_type()
+            ),
+            code: descartes_protocol::ErrorCode::UnsupportedCommand,
+        }),
+        command => Ok(command),
     }
 }
 

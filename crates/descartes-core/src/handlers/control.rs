@@ -239,6 +239,7 @@ impl Handlers {
                     limit: max_lines,
                     tail,
                     bytes_max: LINES_BYTES_MAX / 2,
+                    deadline: handlers.search_deadline(),
                 };
                 let mut found = Lines::default();
                 if is_wanted {

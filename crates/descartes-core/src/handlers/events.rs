@@ -5,8 +5,8 @@ use descartes_protocol::{EventsRequest, EventsResponse};
 use super::Handlers;
 use crate::stats::count;
 
-/// Most events of one reply. One is well below 1 KiB, so that they fit.
-const EVENTS_MAX: u64 = 8192;
+/// Most events of one reply: what takes well below a millisecond to collect, and fits.
+const EVENTS_MAX: u64 = 512;
 
 impl Handlers {
     /// What happened after a number. Numbers of another run of the server mean nothing in this

@@ -1,15 +1,36 @@
 //! `list_agents_request`.
 
+use std::panic::resume_unwind;
+
 use descartes_protocol::limits::MAX_AGENTS_IN_REPLY;
 use descartes_protocol::{ListAgentsRequest, ListAgentsResponse};
 use descartes_runner::AgentRunner;
 
 use super::{Handlers, LIST_BYTES_MAX};
+use crate::dispatch::Dispatched;
 use crate::stats::count;
 
+/// Agents that are listed on the socket's own task.
+const LISTED_HERE_MAX: usize = 128;
+
 impl Handlers {
+    /// A long list is made elsewhere, so that nobody waits for it.
+    pub(super) fn list_agents(&self, request: ListAgentsRequest) -> Dispatched {
+        if self.shared.runner.len() <= LISTED_HERE_MAX {
+            return Dispatched::ready(self.list(&request));
+        }
+        let handlers = self.clone();
+        Dispatched::later(async move {
+            let listing = tokio::task::spawn_blocking(move || handlers.list(&request)).await;
+            // A panic is passed on, to be answered like any other.
+            listing
+                .unwrap_or_else(|error| resume_unwind(error.into_panic()))
+                .into()
+        })
+    }
+
     /// As many agents as were asked for and as fit. The rest is asked for with `after`.
-    pub(super) fn list(&self, request: &ListAgentsRequest) -> ListAgentsResponse {
+    fn list(&self, request: &ListAgentsRequest) -> ListAgentsResponse {
         count(&self.shared.counters.list_requests);
         // Before the agents are looked at: what they show then includes all events up to here.
         let sequence = self.shared.events.sequence();

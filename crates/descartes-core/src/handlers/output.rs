@@ -1,5 +1,7 @@
 //! `output_query_request`.
 
+use std::time::Instant;
+
 use descartes_protocol::limits::MAX_LINES_IN_REPLY;
 use descartes_protocol::{OutputQueryRequest, OutputQueryResponse, Stream, StreamSelection};
 use descartes_runner::{AgentError, AgentHandle, LineQuery, Lines};
@@ -45,6 +47,7 @@ impl Handlers {
             limit: request.limit.unwrap_or(u64::MAX),
             tail: false,
             bytes_max: LINES_BYTES_MAX,
+            deadline: self.search_deadline(),
         };
         Ok(self.search(&agent, query).await?)
     }
@@ -56,9 +59,15 @@ impl Handlers {
         mut query: LineQuery,
     ) -> Result<Lines, AgentError> {
         query.limit = query.limit.min(MAX_LINES_IN_REPLY as u64);
+        let turn = self.shared.searches.acquire();
+        let turn = tokio::time::timeout_at(query.deadline.into(), turn).await;
         // The semaphore is never closed.
-        let _turn = self.shared.searches.acquire().await;
+        let _turn = turn.map_err(|_| AgentError::TimedOut)?;
         agent.query(query).await
+    }
+
+    pub(super) fn search_deadline(&self) -> Instant {
+        Instant::now() + self.shared.request_timeout
     }
 
     fn answer_query(

@@ -63,11 +63,18 @@ impl Handlers {
             Err(error) => {
                 count(&self.shared.counters.failed_spawns);
                 self.count_error();
-                tracing::warn!(%name, %backend, client = caller.name, %error, "did not start an agent");
+                // Neither was checked: they may be of any length and hold anything.
+                let (name, backend) = (shown(&name), shown(&backend));
+                tracing::warn!(name, backend, client = caller.name, %error, "did not start an agent");
                 response.error_code = Some(error.code());
                 response.error = Some(error.to_string());
             }
         }
         response
     }
+}
+
+/// A client's text as a log may show it.
+fn shown(text: &str) -> String {
+    text.chars().take(64).flat_map(char::escape_debug).collect()
 }

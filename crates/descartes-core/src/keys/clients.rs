@@ -152,6 +152,9 @@ impl AuthorizedClients {
         match read(&self.path) {
             Ok(clients) => {
                 tracing::info!(path = %self.path.display(), clients = clients.len(), "read the authorized clients again");
+                if clients.is_empty() {
+                    tracing::warn!(path = %self.path.display(), "no client is listed: nobody can connect");
+                }
                 *self.clients.write().unwrap_or_else(PoisonError::into_inner) = clients;
                 self.generation.fetch_add(1, Ordering::Release);
             }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use descartes_protocol::{DecodeError, ErrorCode, Reply, Request};
-use descartes_transport::{Client, FrameError, Inbound, RequestSocket};
+use descartes_transport::{Client, FrameError, Inbound, ReplyError, RequestSocket};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -39,6 +39,9 @@ const DECODED_HERE_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of bodies that wait behind one that is being decoded, per connection.
 const BEHIND_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// The same for all connections together, those being decoded included.
+const UNDECODED_BYTES_MAX: usize = 256 * 1024 * 1024;
+
 /// How long the last replies may take when the server stops.
 const LAST_REPLIES: Duration = Duration::from_secs(2);
 
@@ -51,6 +54,8 @@ pub(super) struct Requests<D> {
     counters: Arc<Counters>,
     connections: HashMap<u64, Connection>,
     under_way_total: usize,
+    /// Bytes of large bodies that are being decoded, and of what waits behind them.
+    undecoded_bytes: usize,
     replies: (mpsc::Sender<Finished>, mpsc::Receiver<Finished>),
     decoded: (mpsc::Sender<Decoded>, mpsc::Receiver<Decoded>),
 }
@@ -69,6 +74,8 @@ struct Connection {
 struct Decoded {
     client: Client,
     request: Box<Result<Request, DecodeError>>,
+    /// Length of the body.
+    bytes: usize,
 }
 
 /// What the loop wakes up for.
@@ -95,6 +102,7 @@ impl<D: Dispatch> Requests<D> {
             counters,
             connections: HashMap::new(),
             under_way_total: 0,
+            undecoded_bytes: 0,
             replies: mpsc::channel(REPLIES_QUEUE),
             decoded: mpsc::channel(BURST),
         }
@@ -149,11 +157,13 @@ impl<D: Dispatch> Requests<D> {
             let bytes = inbound.body.as_ref().map_or(0, Bytes::len);
             if behind.len() >= CLIENT_REQUESTS_MAX
                 || connection.behind_bytes + bytes > BEHIND_BYTES_MAX
+                || self.undecoded_bytes + bytes > UNDECODED_BYTES_MAX
             {
                 let reply = refusal::unread(ErrorCode::Busy, too_many());
                 return self.refuse(&inbound.client, &reply);
             }
             connection.behind_bytes += bytes;
+            self.undecoded_bytes += bytes;
             behind.push_back(inbound);
             return;
         }
@@ -166,13 +176,23 @@ impl<D: Dispatch> Requests<D> {
     }
 
     fn decode_elsewhere(&mut self, client: Client, body: Bytes) {
+        let bytes = body.len();
+        if self.undecoded_bytes + bytes > UNDECODED_BYTES_MAX {
+            let reply = refusal::unread(ErrorCode::Busy, too_many());
+            return self.refuse(&client, &reply);
+        }
+        self.undecoded_bytes += bytes;
         let connection = self.connections.entry(client.connection_id()).or_default();
         connection.behind = Some(VecDeque::new());
         let decoded = self.decoded.0.clone();
         tokio::task::spawn_blocking(move || {
             let request = Box::new(Request::decode(body));
             // Without the socket's task there is nobody to be answered.
-            let _ = decoded.blocking_send(Decoded { client, request });
+            let _ = decoded.blocking_send(Decoded {
+                client,
+                request,
+                bytes,
+            });
         });
     }
 
@@ -180,7 +200,7 @@ impl<D: Dispatch> Requests<D> {
         let id = decoded.client.connection_id();
         let connection = self.connections.entry(id).or_default();
         let behind = connection.behind.take().unwrap_or_default();
-        connection.behind_bytes = 0;
+        self.undecoded_bytes -= decoded.bytes + std::mem::take(&mut connection.behind_bytes);
         self.take_request(decoded.client, *decoded.request);
         for inbound in behind {
             self.take(inbound);
@@ -212,7 +232,7 @@ impl<D: Dispatch> Requests<D> {
             return self.refuse(&client, &refusal::failed(request_id));
         };
         match dispatched {
-            Dispatched::Ready(reply) => self.send(&client, reply.encode()),
+            Dispatched::Ready(reply) => self.send(&client, Some(request_id), reply.encode()),
             Dispatched::Later(reply) => {
                 self.connections
                     .entry(client.connection_id())
@@ -250,7 +270,11 @@ impl<D: Dispatch> Requests<D> {
 
     fn refuse(&self, client: &Client, reply: &Reply) {
         count(&self.counters.errors);
-        self.send(client, reply.encode());
+        self.send(
+            client,
+            reply.request_id().map(str::to_owned),
+            reply.encode(),
+        );
     }
 
     fn deliver(&mut self, finished: Finished) {
@@ -260,7 +284,7 @@ impl<D: Dispatch> Requests<D> {
             connection.requests -= 1;
         }
         self.forget_if_idle(id);
-        self.send(&finished.client, finished.body);
+        self.send(&finished.client, Some(finished.request_id), finished.body);
     }
 
     fn forget_if_idle(&mut self, id: u64) {
@@ -272,8 +296,17 @@ impl<D: Dispatch> Requests<D> {
         }
     }
 
-    fn send(&self, client: &Client, body: Bytes) {
-        if let Err(error) = self.socket.reply(client, body) {
+    /// A reply that a client has no room for is replaced by a small one that says so.
+    fn send(&self, client: &Client, request_id: Option<String>, body: Bytes) {
+        let sent = match self.socket.reply(client, body) {
+            Err(ReplyError::Full) => {
+                count(&self.counters.undelivered_replies);
+                let body = refusal::no_room(request_id).encode();
+                self.socket.reply(client, body)
+            }
+            sent => sent,
+        };
+        if let Err(error) = sent {
             count(&self.counters.undelivered_replies);
             tracing::debug!(%error, address = ?client.address(), "a reply was not delivered");
         }

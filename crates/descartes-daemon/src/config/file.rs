@@ -24,8 +24,15 @@ pub(super) fn read(path: &Path, draft: &mut Draft) {
     };
     let source = Source { path, text: &text };
     let (spanned, errors) = DeTable::parse_recoverable(&text);
+    // What follows on the same line is mostly a consequence of its first error.
+    let mut reported = None;
     for error in &errors {
-        source.report(error, draft);
+        let before = error.span().and_then(|span| text.get(..span.start));
+        let line = before.map(|before| before.matches('\n').count());
+        if line.is_none() || line != reported {
+            source.report(error, draft);
+        }
+        reported = line;
     }
     if !errors.is_empty() {
         // What the parser guessed beyond an error would bring faults that are none.

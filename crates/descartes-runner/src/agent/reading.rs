@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use descartes_protocol::Stream;
+use tokio::sync::Semaphore;
 
 use super::AgentHandle;
 use crate::error::AgentError;
@@ -10,6 +11,9 @@ use crate::output::{self, LineQuery, Lines, OutputChunk};
 
 /// Most bytes of one read.
 const READ_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+/// Bytes that reads of all agents may hold at once while they are read from disk.
+static READING: Semaphore = Semaphore::const_new(64 * 1024 * 1024);
 
 impl AgentHandle {
     /// Reads at most `max` bytes of a stream from `offset` on; waits up to `wait` if there is
@@ -60,6 +64,8 @@ impl AgentHandle {
         let end = self.agent.state().stream_end(stream);
         let dir = output::stream_dir(&self.agent.dir, stream);
         let max = usize::try_from(max.min(READ_BYTES_MAX)).unwrap_or(usize::MAX);
+        // The semaphore is never closed.
+        let _share = READING.acquire_many(u32::try_from(max).unwrap_or(0)).await;
         let chunk = blocking(move || output::read(&dir, offset, max, end)).await?;
         if !chunk.data.is_empty() {
             self.agent.state().saw(stream, chunk.next_offset);
@@ -70,7 +76,7 @@ impl AgentHandle {
     /// Looks for lines in the output.
     ///
     /// # Errors
-    /// [`AgentError::Output`].
+    /// [`AgentError::Output`]; [`AgentError::TimedOut`] when the query's deadline has passed.
     pub async fn query(&self, query: LineQuery) -> Result<Lines, AgentError> {
         let dir = self.agent.dir.clone();
         blocking(move || output::query(&dir, &query)).await
@@ -82,6 +88,7 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, AgentError> {
     match tokio::task::spawn_blocking(work).await {
         Ok(Ok(found)) => Ok(found),
+        Ok(Err(error)) if error.kind() == std::io::ErrorKind::TimedOut => Err(AgentError::TimedOut),
         Ok(Err(error)) => Err(AgentError::Output(error.to_string())),
         Err(error) => Err(AgentError::Output(error.to_string())),
     }

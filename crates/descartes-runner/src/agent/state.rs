@@ -5,6 +5,7 @@ use descartes_protocol::{
     Raw, Stream, Timestamp, UpdateType, Usage,
 };
 use descartes_shim::record::{self, Exit, StreamEnd};
+use descartes_shim::tree::Process;
 use descartes_shim::wire::{Paused, Sizes};
 
 use super::{Agent, Commands, Progress, timestamp};
@@ -18,6 +19,8 @@ use crate::summary::Summary;
 pub(crate) struct AgentState {
     pub(crate) phase: Phase,
     pid: i32,
+    /// Pid and start time.
+    shim: (i32, u64),
     started_at: Timestamp,
     sizes: Sizes,
     cursors: [u64; 2],
@@ -93,6 +96,7 @@ impl AgentState {
         Self {
             phase,
             pid: state.pid,
+            shim: (state.shim_pid, state.shim_start_time),
             started_at: timestamp(state.started_at),
             sizes,
             cursors: [0; 2],
@@ -122,6 +126,13 @@ impl AgentState {
 
     pub(crate) fn is_finished(&self) -> bool {
         matches!(self.phase, Phase::Finished { .. })
+    }
+
+    /// The agent's shim, if it is there and stands still.
+    pub(crate) fn stopped_shim(&self) -> Option<Process> {
+        let (pid, start_time) = self.shim;
+        let shim = Process::read(pid)?;
+        (!self.is_finished() && shim.start_time == start_time && shim.is_stopped()).then_some(shim)
     }
 
     /// How it ended.

@@ -76,6 +76,15 @@ impl LocalProcessRunner {
             adoptions.spawn(async move { runner.adopt(id, deadline).await });
         }
         while adoptions.join_next().await.is_some() {}
+        let known = super::AgentRunner::agents(self, None).len();
+        let running = super::AgentRunner::active_count(self);
+        if known > 0 {
+            tracing::info!(
+                running,
+                finished = known - running,
+                "found the agents of an earlier run"
+            );
+        }
         Ok(())
     }
 

@@ -4,8 +4,6 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use descartes_protocol::AgentId;
-use descartes_shim::record::{self, State};
-use descartes_shim::tree::Process;
 
 use super::spawn::blocking;
 use super::{AgentRunner, LocalProcessRunner};
@@ -46,20 +44,8 @@ pub(super) async fn check_regularly(runner: LocalProcessRunner) {
 
 /// Those whose shims stand still. Blocks.
 fn stopped(agents: &[AgentHandle]) -> Vec<AgentHandle> {
-    let live = agents
-        .iter()
-        .filter(|handle| !handle.agent.state().is_finished());
-    live.filter(|handle| shim_is_stopped(handle))
-        .cloned()
-        .collect()
-}
-
-fn shim_is_stopped(handle: &AgentHandle) -> bool {
-    let Ok(Some(state)) = record::read::<State>(&handle.agent.dir, record::STATE) else {
-        return false;
-    };
-    Process::read(state.shim_pid)
-        .is_some_and(|shim| shim.start_time == state.shim_start_time && shim.is_stopped())
+    let stands_still = |handle: &&AgentHandle| handle.agent.state().stopped_shim().is_some();
+    agents.iter().filter(stands_still).cloned().collect()
 }
 
 fn tell(runner: &LocalProcessRunner, handle: &AgentHandle) {

@@ -96,7 +96,11 @@ impl Shim {
 
     fn carry_out(&mut self, sender: Option<(u64, u64)>, effect: Effect) {
         match effect {
-            Effect::SignalStop => self.signal_tree(self.spec.stop_signal),
+            Effect::SignalStop => {
+                self.signal_tree(self.spec.stop_signal);
+                // One that stands still by a signal of its own finds the other when it wakes.
+                let _ = self.tree.signal(Signal::CONT);
+            }
             Effect::Kill => self.tree.kill(),
             Effect::Freeze => self.tree.freeze(),
             Effect::Thaw => {

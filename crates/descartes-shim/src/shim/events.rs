@@ -30,7 +30,10 @@ impl Shim {
     /// Serves until the agent has ended and its end is recorded.
     pub(super) fn serve(&mut self) {
         loop {
-            for source in self.wait() {
+            let sources = self.wait();
+            // First of all: an agent that has ended by itself was not stopped.
+            self.reap();
+            for source in sources {
                 self.handle(source);
             }
             self.reap();
@@ -108,7 +111,7 @@ impl Shim {
 
     fn handle(&mut self, source: Source) {
         match source {
-            // Reaping follows every turn.
+            // Reaping is part of every turn.
             Source::Leader => {}
             Source::Children => self.child_signals.clear(),
             Source::EndSignal => {

@@ -11,6 +11,7 @@ use super::refusal;
 #[derive(Debug)]
 pub(super) struct Finished {
     pub(super) client: Client,
+    pub(super) request_id: String,
     pub(super) body: Bytes,
 }
 
@@ -41,12 +42,19 @@ impl Promise {
     /// Gives the reply that is owed.
     pub(super) async fn keep(mut self, reply: Reply) {
         if let Some(Owed {
-            client, replies, ..
+            client,
+            request_id,
+            replies,
         }) = self.owed.take()
         {
             let body = reply.encode();
             // Without the socket's task there is nobody to be answered.
-            let _ = replies.send(Finished { client, body }).await;
+            let finished = Finished {
+                client,
+                request_id,
+                body,
+            };
+            let _ = replies.send(finished).await;
         }
     }
 }
@@ -61,8 +69,13 @@ impl Drop for Promise {
         else {
             return;
         };
-        let body = refusal::failed(request_id).encode();
+        let body = refusal::failed(request_id.clone()).encode();
+        let finished = Finished {
+            client,
+            request_id,
+            body,
+        };
         // If the queue is full, waiting for it must not be cut short by the task's end.
-        tokio::spawn(async move { replies.send(Finished { client, body }).await });
+        tokio::spawn(async move { replies.send(finished).await });
     }
 }

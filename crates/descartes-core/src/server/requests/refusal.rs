@@ -17,6 +17,13 @@ pub(super) fn failed(request_id: String) -> Reply {
     owed(Some(request_id), ErrorCode::Internal, error)
 }
 
+/// In the place of a reply for which there is no room: what was asked for was done.
+pub(super) fn no_room(request_id: Option<String>) -> Reply {
+    let error =
+        "too many replies wait for this client to read them; read, and ask again".to_owned();
+    owed(request_id, ErrorCode::Busy, error)
+}
+
 /// A refusal of a request of which only the id is known any more.
 fn owed(request_id: Option<String>, error_code: ErrorCode, error: String) -> Reply {
     Reply::Error(ErrorResponse {
