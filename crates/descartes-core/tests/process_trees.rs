@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use descartes_core::protocol::{AgentId, AgentStatus, Command, EndReason, PauseRequest, Stream};
-use descartes_testkit::{Client, TestServer, processes_of, shim_of, signal};
+use descartes_testkit::{Client, TestServer, processes_of, processes_whose, shim_of, signal};
 
 /// A way to find and kill the tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,21 +51,9 @@ fn family(token: &str, then: &str) -> String {
 
 /// Pids of processes that have `token` in their command line.
 fn members(token: &str) -> Vec<i32> {
-    let mut pids = Vec::new();
-    for process in std::fs::read_dir("/proc").unwrap().flatten() {
-        let Some(pid) = process
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok())
-        else {
-            continue;
-        };
-        let command = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
-        if String::from_utf8_lossy(&command).contains(token) {
-            pids.push(pid);
-        }
-    }
-    pids
+    processes_whose("cmdline", |command| {
+        String::from_utf8_lossy(command).contains(token)
+    })
 }
 
 fn token() -> String {

@@ -31,7 +31,7 @@ mod watcher;
 pub use agent::{AgentHandle, Attention, Progress, StopOutcome, Written};
 pub use config::{LocalRunnerConfig, OUTPUT_BYTES_MIN, ProcessRunnerConfig};
 pub use error::{AgentError, OpenError, SpawnError};
-pub use observer::{AgentUpdate, NoObserver, Observer};
+pub use observer::{AgentUpdate, Observer};
 pub use output::{LineQuery, Lines, OutputChunk};
 pub use runner::{AgentRunner, Departure, LocalProcessRunner, SpawnOrder, Spawned};
 

@@ -27,11 +27,3 @@ pub trait Observer: std::fmt::Debug + Send + Sync + 'static {
     /// Something happened to an agent.
     fn update(&self, update: AgentUpdate);
 }
-
-/// Takes no notice.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct NoObserver;
-
-impl Observer for NoObserver {
-    fn update(&self, _: AgentUpdate) {}
-}

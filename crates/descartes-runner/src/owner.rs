@@ -12,7 +12,7 @@ use std::time::Duration;
 use descartes_shim::record::{self, EndReason, Exit, StreamEnd, WallTime};
 use descartes_shim::segments;
 use descartes_shim::tree::Process;
-use descartes_shim::wire::{Command, Hello, Message, Outcome, Refusal, Request, Sizes};
+use descartes_shim::wire::{self, Command, Hello, Message, Outcome, Refusal, Request, Sizes};
 use rustix::process::Signal;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
@@ -184,6 +184,9 @@ impl Owner {
     }
 
     fn greet(&mut self, hello: &Hello) {
+        if hello.version > wire::VERSION {
+            tracing::warn!(agent = %self.agent.id, version = hello.version, "the agent's shim is newer than this server, which may not understand all it says");
+        }
         self.output_grew(hello.sizes);
         let mut state = self.agent.state();
         if state.set_paused(hello.paused) {

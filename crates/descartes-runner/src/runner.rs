@@ -142,12 +142,6 @@ impl LocalProcessRunner {
         Ok(runner)
     }
 
-    /// Whether agents get cgroups of their own.
-    #[must_use]
-    pub fn uses_cgroups(&self) -> bool {
-        self.inner.cgroups.is_some()
-    }
-
     /// Ends the runner's tasks when the result is dropped: agents go on without a server, as after
     /// a crash.
     #[must_use]

@@ -30,24 +30,23 @@ pub async fn soon<T>(what: &str, event: impl Future<Output = T>) -> T {
 #[must_use]
 pub fn processes_of(agent: AgentId) -> Vec<i32> {
     let entry = format!("DESCARTES_AGENT_ID={agent}");
-    let mut pids = Vec::new();
-    for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = process
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok())
-        else {
-            continue;
-        };
-        let environment = std::fs::read(process.path().join("environ")).unwrap_or_default();
-        if environment
-            .split(|&byte| byte == 0)
-            .any(|variable| variable == entry.as_bytes())
-        {
-            pids.push(pid);
-        }
-    }
-    pids
+    let carries_it = |environment: &[u8]| {
+        let mut variables = environment.split(|&byte| byte == 0);
+        variables.any(|variable| variable == entry.as_bytes())
+    };
+    processes_whose("environ", carries_it)
+}
+
+/// Pids of all living processes whose file of this name in `/proc` is a wanted one.
+#[must_use]
+pub fn processes_whose(file: &str, is_wanted: impl Fn(&[u8]) -> bool) -> Vec<i32> {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = processes.filter_map(|process| {
+        let pid = process.file_name().to_str()?.parse().ok()?;
+        let content = std::fs::read(process.path().join(file)).ok()?;
+        is_wanted(&content).then_some(pid)
+    });
+    pids.collect()
 }
 
 /// Pid of the shim of an agent whose files are below `state_dir`.
