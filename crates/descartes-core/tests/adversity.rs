@@ -2,10 +2,11 @@
 #![cfg(test)]
 
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 use descartes_core::protocol::{
-    AgentId, AgentStatus, Command, EndReason, ErrorCode, Limits, Reply, Request, SignalNumber,
-    SignalScope, SpawnRequest, StreamSelection,
+    AgentId, AgentStatus, Command, EndReason, ErrorCode, Limits, PauseRequest, Reply, Request,
+    SignalNumber, SignalScope, SpawnRequest, StreamSelection,
 };
 use descartes_testkit::{TestServer, processes_of, shell, shim_of, signal, soon};
 
@@ -221,5 +222,71 @@ async fn an_agent_inherits_no_descriptor_but_its_own_three() {
         "{listing}"
     );
     assert!(!listing.contains(&pipe.display().to_string()), "{listing}");
+    test.stop().await;
+}
+
+#[tokio::test]
+async fn a_paused_agent_that_is_being_stopped_is_not_said_to_be_paused() {
+    let test = TestServer::start_with(|config| config.runner_config.use_cgroups = false).await;
+    let client = test.client().await;
+    let agent = client
+        .spawn("trap 'echo bye' TERM; echo ready; while :; do sleep 0.05; done")
+        .await;
+    client.wait_ready(agent.id).await;
+    let mode = PauseRequest::Forced;
+    client.done(agent.id, &Command::Pause { mode }).await;
+    let stop = Command::Stop {
+        grace: Some(Duration::from_secs(1000)),
+        wait: false,
+    };
+    client.done(agent.id, &stop).await;
+    client
+        .stdout_until(agent.id, |output| output.ends_with(b"bye\n"))
+        .await;
+    assert_eq!(client.info(agent.id).await.status, AgentStatus::Running);
+    client.done(agent.id, &Command::Kill).await;
+    test.stop().await;
+}
+
+#[tokio::test]
+async fn sigcont_to_a_paused_tree_is_a_resume_and_says_so() {
+    for use_cgroups in [true, false] {
+        let test =
+            TestServer::start_with(|config| config.runner_config.use_cgroups = use_cgroups).await;
+        let client = test.client().await;
+        let agent = client.spawn("echo ready; read line; echo got $line").await;
+        client.wait_ready(agent.id).await;
+        let mode = PauseRequest::Forced;
+        client.done(agent.id, &Command::Pause { mode }).await;
+        let signal = SignalNumber::new(18).unwrap();
+        let scope = SignalScope::Tree;
+        client
+            .done(agent.id, &Command::Signal { signal, scope })
+            .await;
+        assert_eq!(client.info(agent.id).await.status, AgentStatus::Running);
+        test.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_stop_reaches_an_agent_that_was_stopped_by_a_signal() {
+    let test = TestServer::start().await;
+    let client = test.client().await;
+    let agent = client
+        .spawn("trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done")
+        .await;
+    client.wait_ready(agent.id).await;
+    let signal = SignalNumber::new(19).unwrap();
+    let scope = SignalScope::Tree;
+    client
+        .done(agent.id, &Command::Signal { signal, scope })
+        .await;
+    let stop = Command::Stop {
+        grace: Some(Duration::from_secs(1000)),
+        wait: true,
+    };
+    let ended = client.done(agent.id, &stop).await;
+    assert_eq!(ended.get("exit_code").unwrap().as_i64(), Some(7));
+    assert_eq!(ended.get("forced").unwrap().as_bool(), Some(false));
     test.stop().await;
 }

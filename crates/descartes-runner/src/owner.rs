@@ -12,7 +12,9 @@ use std::time::Duration;
 use descartes_shim::record::{self, EndReason, Exit, StreamEnd, WallTime};
 use descartes_shim::segments;
 use descartes_shim::tree::Process;
-use descartes_shim::wire::{self, Command, Hello, Message, Outcome, Refusal, Request, Sizes};
+use descartes_shim::wire::{
+    self, Command, Hello, Message, Outcome, Paused, Refusal, Request, Sizes,
+};
 use rustix::process::Signal;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
@@ -176,6 +178,7 @@ impl Owner {
             Message::Hello(hello) => self.greet(&hello),
             Message::Reply { id, outcome } => self.settle(id, outcome),
             Message::Output(sizes) => self.output_grew(sizes),
+            Message::Paused(paused) => self.set_paused(paused),
             Message::Ended(exit) => return Some(End::Recorded(exit)),
             // Only a shim that never started says so, and the spawn has read that.
             Message::Failed(_) => {}
@@ -188,8 +191,12 @@ impl Owner {
             tracing::warn!(agent = %self.agent.id, version = hello.version, "the agent's shim is newer than this server, which may not understand all it says");
         }
         self.output_grew(hello.sizes);
+        self.set_paused(hello.paused);
+    }
+
+    fn set_paused(&mut self, paused: Option<Paused>) {
         let mut state = self.agent.state();
-        if state.set_paused(hello.paused) {
+        if state.set_paused(paused) {
             self.observer.update(state.change(self.agent.id, None));
         }
     }
@@ -198,17 +205,6 @@ impl Owner {
         let Some(order) = self.waiting.remove(&id) else {
             return;
         };
-        let paused = match (&order.command, &outcome) {
-            (Command::Pause(_), Outcome::Paused(paused)) => Some(Some(*paused)),
-            (Command::Resume, Outcome::Done) => Some(None),
-            _ => None,
-        };
-        if let Some(paused) = paused {
-            let mut state = self.agent.state();
-            if state.set_paused(paused) {
-                self.observer.update(state.change(self.agent.id, None));
-            }
-        }
         if matches!(outcome, Outcome::Ended(_)) {
             self.end_waiters.push(order.reply);
         } else {

@@ -3,7 +3,7 @@
 //! A message is a frame: two little-endian `u32` (length of the header, length of the data), the
 //! header as JSON, the data as it is. Only [`Command::Write`] has data. The shim speaks first,
 //! with [`Message::Hello`]; after that each [`Request`] gets exactly one [`Message::Reply`] with
-//! its number, in whatever order the effects come about, and [`Message::Output`] and
+//! its number, in whatever order the effects come about; [`Message::Output`], [`Message::Paused`] and
 //! [`Message::Ended`] come by themselves.
 
 use std::io;
@@ -100,6 +100,8 @@ pub enum Message {
     },
     /// How long the output streams are by now.
     Output(Sizes),
+    /// Whether, and how, the agent is paused from now on.
+    Paused(Option<Paused>),
     /// The agent ended, and `exit.json` says so.
     Ended(Exit),
 }

@@ -61,6 +61,12 @@ impl Shim {
     }
 
     fn signal(&mut self, number: i32, leader_only: bool) -> Outcome {
+        let frozen = matches!(self.lifecycle.state(), State::Paused { forced: true });
+        if number == libc::SIGCONT && frozen && !leader_only {
+            // It would let the tree go on: so it is a resume, and the status says so.
+            self.apply(None, Event::Resume);
+            return Outcome::Done;
+        }
         let Some(signal) = tree::signal_from_number(number) else {
             return Outcome::Refused(Refusal::SignalFailed {
                 errno: libc::EINVAL,
@@ -105,17 +111,17 @@ impl Shim {
             Effect::Freeze => self.tree.freeze(),
             Effect::Thaw => {
                 self.tree.thaw();
-                self.paused = None;
+                self.set_paused(None);
             }
             Effect::AskPause => self.ask(|signals| signals.pause),
             Effect::AskResume => {
                 self.ask(|signals| signals.resume);
-                self.paused = None;
+                self.set_paused(None);
             }
             Effect::TellPaused { forced } => {
                 let since = WallTime::now();
                 let paused = Paused { forced, since };
-                self.paused = Some(paused);
+                self.set_paused(Some(paused));
                 self.answer_pause(&Outcome::Paused(paused));
             }
             Effect::TellNotPaused(because) => {
@@ -131,6 +137,16 @@ impl Shim {
             Effect::AwaitEnd => self.end_waiters.extend(sender),
             Effect::AwaitPause => self.pause_waiters.extend(sender),
             Effect::Finish => self.finish(),
+        }
+    }
+
+    /// Tells every server before anybody is answered, so that no status is behind a reply.
+    fn set_paused(&mut self, paused: Option<Paused>) {
+        if self.paused != paused {
+            self.paused = paused;
+            for server in &mut self.connections {
+                server.send(&Message::Paused(paused));
+            }
         }
     }
 
