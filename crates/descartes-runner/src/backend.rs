@@ -36,7 +36,6 @@ pub use error::{ConfigFault, LaunchError, Problem, Refusal, Unavailable};
 pub use launch::{
     ARGUMENT_BYTES_MAX, ClientStdin, ENVIRONMENT_BYTES_MAX, Launch, LaunchRequest, StdinPlan,
 };
-pub use signal::signal_number;
 pub use suggest::nearest;
 
 use crate::parser::ParserKind;

@@ -1,6 +1,6 @@
 //! Signals by name.
 
-use rustix::process::Signal;
+use descartes_protocol::SignalNumber;
 
 /// By which signals a program pauses and goes on of its own accord.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,46 +9,14 @@ pub(super) struct PauseSignals {
     pub(super) resume: i32,
 }
 
-/// The signals of Linux that have a name and are the same kind of thing on every architecture.
-const SIGNALS: &[(&str, Signal)] = &[
-    ("HUP", Signal::HUP),
-    ("INT", Signal::INT),
-    ("QUIT", Signal::QUIT),
-    ("ILL", Signal::ILL),
-    ("TRAP", Signal::TRAP),
-    ("ABRT", Signal::ABORT),
-    ("BUS", Signal::BUS),
-    ("FPE", Signal::FPE),
-    ("KILL", Signal::KILL),
-    ("USR1", Signal::USR1),
-    ("SEGV", Signal::SEGV),
-    ("USR2", Signal::USR2),
-    ("PIPE", Signal::PIPE),
-    ("ALRM", Signal::ALARM),
-    ("TERM", Signal::TERM),
-    ("CHLD", Signal::CHILD),
-    ("CONT", Signal::CONT),
-    ("STOP", Signal::STOP),
-    ("TSTP", Signal::TSTP),
-    ("TTIN", Signal::TTIN),
-    ("TTOU", Signal::TTOU),
-    ("URG", Signal::URG),
-    ("XCPU", Signal::XCPU),
-    ("XFSZ", Signal::XFSZ),
-    ("VTALRM", Signal::VTALARM),
-    ("PROF", Signal::PROF),
-    ("WINCH", Signal::WINCH),
-    ("IO", Signal::IO),
-    ("SYS", Signal::SYS),
-];
-
-/// The number of a signal, from its name with or without `SIG`, in capitals or not.
+/// The number of a signal, from its name with or without `SIG`, in capitals or not. A number is no
+/// name.
 #[must_use]
-pub fn signal_number(name: &str) -> Option<i32> {
-    let name = name.to_ascii_uppercase();
-    let name = name.strip_prefix("SIG").unwrap_or(&name);
-    let (_, signal) = SIGNALS.iter().find(|(known, _)| *known == name)?;
-    Some(signal.as_raw())
+pub(super) fn signal_number(name: &str) -> Option<i32> {
+    if name.starts_with(|first: char| !first.is_ascii_alphabetic()) {
+        return None;
+    }
+    name.parse().ok().map(SignalNumber::number)
 }
 
 #[cfg(test)]
@@ -61,5 +29,7 @@ mod tests {
         assert_eq!(signal_number("term"), Some(15));
         assert_eq!(signal_number("SIGSIGTERM"), None);
         assert_eq!(signal_number(""), None);
+        assert_eq!(signal_number("15"), None);
+        assert_eq!(signal_number("+15"), None);
     }
 }
