@@ -1,7 +1,9 @@
 """What subscribers hear, and how they get what they missed."""
 
+import time
+
 import pytest
-from client import FINAL, Subscriber, has_no_holes, sequence_of
+from client import FINAL, Client, Subscriber, has_no_holes, sequence_of
 from conftest import ECHO
 from daemon import SERVER_ID
 
@@ -163,6 +165,42 @@ def test_a_list_says_which_events_it_includes(client):
     later = events_after(client, known["epoch"], known["sequence"])["events"]
     assert [event["status"] for event in later] == ["paused"]
     assert client.list()["sequence"] == known["sequence"] + 1
+
+
+def test_an_agent_is_followed_with_held_requests_alone(server, client):
+    known = client.list()
+    agent = client.spawn_ready(ECHO)
+    epoch, sequence = known["epoch"], known["sequence"]
+    bystander = client.spawn_ready(ECHO)
+    wanted = {"epoch": epoch, "agent_id": agent, "wait_ms": 60_000}
+    followed = []
+
+    def follow(statuses):
+        nonlocal sequence
+        while not followed or followed[-1]["status"] not in statuses:
+            reply = client.ask("events_request", after_sequence=sequence, **wanted)
+            followed.extend(reply["events"])
+            sequence = reply["next_sequence"]
+
+    with Client(server.endpoint) as other:
+        follow({"running"})
+        other.done(agent, "pause")
+        follow({"paused"})
+        other.done(bystander, "kill")
+        other.done(agent, "kill")
+        follow(FINAL)
+    assert followed == events_after(client, epoch, 0, agent_id=agent)["events"]
+    assert sequence == client.list()["sequence"]
+
+
+def test_a_wait_is_over_after_its_time(client):
+    client.spawn_ready(ECHO)
+    known = client.list()
+    began = time.monotonic()
+    reply = events_after(client, known["epoch"], known["sequence"], wait_ms=300)
+    assert time.monotonic() - began >= 0.3
+    assert (reply["events"], reply["gap"]) == ([], False)
+    assert reply["next_sequence"] == known["sequence"]
 
 
 def test_another_epoch_is_a_gap(server, client):

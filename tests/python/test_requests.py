@@ -16,7 +16,7 @@ FIELDS = {
     "custom_action_request": "request_id agent_id action params? timeout_secs?",
     "batch_control_command": "request_id agent_ids command_type payload? fail_fast",
     "output_query_request": "request_id agent_id stream filter? limit? offset?",
-    "events_request": "request_id epoch after_sequence limit? agent_id?",
+    "events_request": "request_id epoch after_sequence limit? agent_id? wait_ms?",
 }
 
 CONFIG_1_0_0 = "name model_backend task context system_prompt environment model tool_level agents"

@@ -1,6 +1,7 @@
 //! The log of what happened to agents: numbered without holes, and kept for a while.
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use descartes_protocol::{AgentId, StatusUpdate, Timestamp};
@@ -13,13 +14,23 @@ const KEPT_MAX: usize = 65_536;
 /// Updates without a number that may wait to be broadcast; beyond that they are dropped.
 const PASSING_MAX: usize = 4096;
 
+/// After so many events whoever waits for one agent's looks at them, though none may be that
+/// agent's: far fewer than are kept, so that nobody who waits has to be told of a gap.
+const LOOK_EVERY: u64 = 1024;
+
+/// Into so many groups agents are divided, so that an event wakes only who may wait for it.
+const GROUPS: usize = 256;
+
 /// One run of the server and all that happened in it.
 #[derive(Debug)]
 pub(crate) struct EventLog {
     server_id: String,
     epoch: String,
     ring: Mutex<Ring>,
+    /// Wakes whoever waits for any event.
     grown: Notify,
+    /// Wake whoever waits for the events of one agent.
+    grown_of: [Notify; GROUPS],
     passing: mpsc::Sender<(AgentUpdate, Timestamp)>,
 }
 
@@ -61,6 +72,7 @@ impl EventLog {
                 last: 0,
             }),
             grown: Notify::new(),
+            grown_of: [const { Notify::const_new() }; GROUPS],
             passing,
         };
         (log, receiver)
@@ -122,6 +134,32 @@ impl EventLog {
         page
     }
 
+    /// As [`EventLog::after`], but waits until there are events, or until `end`.
+    pub(crate) async fn after_waiting(
+        &self,
+        mut sequence: u64,
+        limit: usize,
+        agent: Option<AgentId>,
+        end: impl Future<Output = ()>,
+    ) -> Page {
+        let grown = agent.map_or(&self.grown, |agent| self.grown_of(agent));
+        tokio::pin!(end);
+        loop {
+            // Before the look: what comes after it wakes this.
+            let grown = grown.notified();
+            let page = self.after(sequence, limit, agent);
+            if !page.events.is_empty() || page.gap {
+                return page;
+            }
+            // Other agents' events are looked at once.
+            sequence = page.next_sequence;
+            tokio::select! {
+                () = grown => {}
+                () = &mut end => return page,
+            }
+        }
+    }
+
     /// An update as it goes over the wire.
     pub(crate) fn update(
         &self,
@@ -143,6 +181,11 @@ impl EventLog {
         }
     }
 
+    fn grown_of(&self, agent: AgentId) -> &Notify {
+        // The last byte of an id is random.
+        &self.grown_of[usize::from(agent.as_bytes()[15]) % GROUPS]
+    }
+
     fn ring(&self) -> MutexGuard<'_, Ring> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -156,20 +199,30 @@ impl Observer for EventLog {
             let _ = self.passing.try_send((update, now));
             return;
         }
+        let agent = update.agent_id;
         let mut ring = self.ring();
         if ring.events.len() == KEPT_MAX {
             ring.events.pop_front();
         }
         ring.events.push_back((update, now));
         ring.last += 1;
+        let last = ring.last;
         drop(ring);
         self.grown.notify_waiters();
+        if last.is_multiple_of(LOOK_EVERY) {
+            self.grown_of.iter().for_each(Notify::notify_waiters);
+        } else {
+            self.grown_of(agent).notify_waiters();
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::future::{pending, ready};
+    use std::sync::Arc;
+
     use descartes_protocol::{AgentStatus, UpdateType};
 
     fn update(agent_id: AgentId) -> AgentUpdate {
@@ -221,5 +274,36 @@ mod tests {
         assert!(!log.after(2, 1, None).gap);
         let end = log.after(log.sequence(), 1, None);
         assert_eq!((end.events.len(), end.gap), (0, false));
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_one_agent_is_told_of_no_gap_after_a_flood_of_others_events() {
+        let log = Arc::new(EventLog::new("s").0);
+        let (one, other) = (AgentId::generate(), AgentId::generate());
+        let waiting = tokio::spawn({
+            let log = Arc::clone(&log);
+            async move { log.after_waiting(0, 10, Some(one), pending()).await }
+        });
+        for number in 0..2 * KEPT_MAX {
+            Observer::update(&*log, update(other));
+            if number % 100 == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        assert!(!waiting.is_finished());
+        Observer::update(&*log, update(one));
+        let page = waiting.await.unwrap();
+        let last = log.sequence();
+        assert_eq!((numbers(&page), page.gap), (vec![last], false));
+        assert_eq!(page.next_sequence, last);
+    }
+
+    #[tokio::test]
+    async fn a_wait_that_ends_without_events_leads_past_what_was_looked_at() {
+        let (log, _passing) = EventLog::new("s");
+        Observer::update(&log, update(AgentId::generate()));
+        let of_another = Some(AgentId::generate());
+        let page = log.after_waiting(0, 10, of_another, ready(())).await;
+        assert_eq!((page.events.len(), page.next_sequence), (0, 1));
     }
 }

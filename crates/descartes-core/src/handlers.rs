@@ -7,6 +7,7 @@ use descartes_protocol::{AgentId, ErrorCode, Request};
 use descartes_runner::{AgentHandle, AgentRunner, LocalProcessRunner};
 use descartes_transport::Endpoint;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use crate::dispatch::{Caller, Dispatch, Dispatched};
 use crate::events::EventLog;
@@ -51,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) advertised_pub: Option<Endpoint>,
     pub(crate) dropped_events: Arc<std::sync::atomic::AtomicU64>,
     pub(crate) searches: Semaphore,
+    /// Cancelled when the server has dealt with its agents and only last replies go out.
+    pub(crate) answering_ends: CancellationToken,
 }
 
 impl Shared {
@@ -117,6 +120,20 @@ impl Handlers {
             .ok_or_else(|| Refusal::not_found(id))
     }
 
+    /// How long a request may be held that wants to wait so long: well below what clients allow
+    /// for a reply.
+    fn held_for(&self, wait: Duration) -> Duration {
+        wait.min(self.shared.request_timeout / 2)
+    }
+
+    /// Comes when a request that wants to wait so long has to be answered as things are: then, or
+    /// when the server is about to close.
+    async fn end_of_wait(&self, wait: Duration) {
+        let closing = self.shared.answering_ends.cancelled();
+        // Both mean the same.
+        let _ = tokio::time::timeout(self.held_for(wait), closing).await;
+    }
+
     fn count_error(&self) {
         count(&self.shared.counters.errors);
     }
@@ -128,7 +145,7 @@ impl Dispatch for Handlers {
             Request::HealthCheck(request) => Dispatched::ready(self.health(request)),
             Request::Stats(request) => Dispatched::ready(self.stats(request)),
             Request::ListAgents(request) => self.list_agents(request),
-            Request::Events(request) => Dispatched::ready(self.events(request)),
+            Request::Events(request) => self.events(request),
             Request::Control(request) => self.control(request),
             Request::CustomAction(request) => self.custom_action(request),
             Request::BatchControl(request) => self.batch(request),

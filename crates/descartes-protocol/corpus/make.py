@@ -104,7 +104,9 @@ FULL = {
         "request_id": "r1", "agent_id": AGENT, "success": True, "lines": ["error: a", ""], "total_lines": 22,
         "has_more": False, **FAILED,
     },
-    "events_request": {"request_id": "r1", "epoch": "e1", "after_sequence": 11, "limit": 100, "agent_id": AGENT},
+    "events_request": {
+        "request_id": "r1", "epoch": "e1", "after_sequence": 11, "limit": 100, "agent_id": AGENT, "wait_ms": 5000,
+    },
     "events_response": {
         "request_id": "r1", "epoch": "e1", "events": [{"type": "status_update", **update()}], "next_sequence": 12, "gap": False,
     },
@@ -131,7 +133,7 @@ OPTIONAL = {
     "batch_control_command": {"payload"},
     "output_query_request": {"filter", "limit", "offset"},
     "output_query_response": {"total_lines", "error", "error_code"},
-    "events_request": {"limit", "agent_id"},
+    "events_request": {"limit", "agent_id", "wait_ms"},
     "status_update": {"status", "message", "data", "sequence", "agent_sequence"},
 }
 

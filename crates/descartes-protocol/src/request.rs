@@ -198,5 +198,7 @@ record! {
         pub limit: Option<u64>,
         /// Only this agent's.
         pub agent_id: Option<AgentId>,
+        /// Milliseconds that the server may hold the request while there is nothing to answer; absent: none.
+        pub wait_ms: Option<u64>,
     }
 }

@@ -208,10 +208,17 @@ impl Handlers {
         max_bytes: Option<u64>,
         wait: Duration,
     ) -> Begun {
-        let wait = wait.min(self.shared.request_timeout / 2);
+        let wait = self.held_for(wait);
         let max = max_bytes.unwrap_or(READ_BYTES);
+        let handlers = self.clone();
         Begun::under_way(async move {
-            match agent.read(stream, offset, max, wait).await {
+            let chunk = tokio::select! {
+                chunk = agent.read(stream, offset, max, wait) => chunk,
+                () = handlers.shared.answering_ends.cancelled(), if !wait.is_zero() => {
+                    agent.read(stream, offset, max, Duration::ZERO).await
+                }
+            };
+            match chunk {
                 Ok(chunk) => Ok(Some(output(&chunk))),
                 Err(error) => Err((error.into(), None)),
             }

@@ -1,8 +1,12 @@
 //! `events_request`.
 
+use std::time::Duration;
+
 use descartes_protocol::{EventsRequest, EventsResponse};
 
 use super::Handlers;
+use crate::dispatch::Dispatched;
+use crate::events::Page;
 use crate::stats::count;
 
 /// Most events of one reply: what takes well below a millisecond to collect, and fits.
@@ -11,20 +15,37 @@ const EVENTS_MAX: u64 = 512;
 impl Handlers {
     /// What happened after a number. Numbers of another run of the server mean nothing in this
     /// one: the answer is a gap, after which a list is due.
-    pub(super) fn events(&self, request: EventsRequest) -> EventsResponse {
+    pub(super) fn events(&self, request: EventsRequest) -> Dispatched {
         count(&self.shared.counters.events_requests);
         let log = &self.shared.events;
         let limit = request.limit.unwrap_or(EVENTS_MAX).min(EVENTS_MAX);
         let same_run = request.epoch == log.epoch();
         let after = if same_run { request.after_sequence } else { 0 };
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let page = log.after(after, limit, request.agent_id);
+        let mut page = log.after(after, limit, request.agent_id);
+        page.gap |= !same_run;
+        let wait = Duration::from_millis(request.wait_ms.unwrap_or(0));
+        if !page.events.is_empty() || page.gap || limit == 0 || wait.is_zero() {
+            return Dispatched::ready(self.page(request.request_id, page));
+        }
+        let handlers = self.clone();
+        Dispatched::later(async move {
+            let log = &handlers.shared.events;
+            let end = handlers.end_of_wait(wait);
+            let page = log
+                .after_waiting(page.next_sequence, limit, request.agent_id, end)
+                .await;
+            handlers.page(request.request_id, page).into()
+        })
+    }
+
+    fn page(&self, request_id: String, page: Page) -> EventsResponse {
         EventsResponse {
-            request_id: request.request_id,
-            epoch: log.epoch().to_owned(),
+            request_id,
+            epoch: self.shared.events.epoch().to_owned(),
             events: page.events,
             next_sequence: page.next_sequence,
-            gap: page.gap || !same_run,
+            gap: page.gap,
         }
     }
 }

@@ -52,21 +52,9 @@ pub(super) async fn run(server: &ZmqAgentServer, run: &Run) -> AgentResult<()> {
         since_time: SystemTime::now(),
     };
     let dropped = Arc::new(AtomicU64::new(0));
-    let handlers = Handlers::new(Shared {
-        server_id: config.server_id.clone(),
-        runner: runner.clone(),
-        events: log.clone(),
-        counters: server.shared.counters.clone(),
-        request_timeout: config.request_timeout(),
-        started: serving.since,
-        started_at: serving.since_time,
-        advertised_pub: serving
-            .pub_endpoint
-            .as_ref()
-            .map(|endpoint| advertised(config, endpoint)),
-        dropped_events: dropped.clone(),
-        searches: Shared::searches(),
-    });
+    let answering_ends = CancellationToken::new();
+    let _unanswered = answering_ends.clone().drop_guard();
+    let handlers = handlers(server, &serving, &log, &dropped, &answering_ends);
     let publishing_ends = CancellationToken::new();
     let _unpublished = publishing_ends.clone().drop_guard();
     let publisher = sockets.events.map(|socket| {
@@ -88,7 +76,7 @@ pub(super) async fn run(server: &ZmqAgentServer, run: &Run) -> AgentResult<()> {
     let requests = Requests::new(sockets.requests, handlers, sockets.clients, counters);
     tracing::info!(endpoint = %serving.endpoint, pub_endpoint = serving.pub_endpoint.as_ref().map_or_else(String::new, ToString::to_string), curve = settled.curve, server_id = %config.server_id, "serving");
     server.serves(serving);
-    let outcome = serve(server, run, requests, &runner).await;
+    let outcome = serve(server, run, requests, &runner, answering_ends).await;
     publishing_ends.cancel();
     if let Some(publisher) = publisher {
         // A publisher that panicked has nothing left to send.
@@ -98,6 +86,30 @@ pub(super) async fn run(server: &ZmqAgentServer, run: &Run) -> AgentResult<()> {
     outcome
 }
 
+fn handlers(
+    server: &ZmqAgentServer,
+    serving: &Serving,
+    log: &Arc<EventLog>,
+    dropped: &Arc<AtomicU64>,
+    answering_ends: &CancellationToken,
+) -> Handlers {
+    let config = &server.shared.config;
+    let advertised_pub = serving.pub_endpoint.as_ref();
+    Handlers::new(Shared {
+        server_id: config.server_id.clone(),
+        runner: serving.runner.clone(),
+        events: log.clone(),
+        counters: server.shared.counters.clone(),
+        request_timeout: config.request_timeout(),
+        started: serving.since,
+        started_at: serving.since_time,
+        advertised_pub: advertised_pub.map(|endpoint| advertised(config, endpoint)),
+        dropped_events: dropped.clone(),
+        searches: Shared::searches(),
+        answering_ends: answering_ends.clone(),
+    })
+}
+
 /// Answers requests until the server is to stop and its agents are dealt with: also while they
 /// end, so that one can watch them do it.
 async fn serve(
@@ -105,8 +117,8 @@ async fn serve(
     run: &Run,
     requests: Requests<Handlers>,
     runner: &LocalProcessRunner,
+    answering_ends: CancellationToken,
 ) -> AgentResult<()> {
-    let answering_ends = CancellationToken::new();
     let answering = requests.run(answering_ends.clone());
     let ending = async {
         run.stop.cancelled().await;

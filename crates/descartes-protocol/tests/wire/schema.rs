@@ -236,7 +236,7 @@ pub(crate) const SCHEMAS: &[Schema] = schemas! {
     "output_query_response": REQUEST_ID, AGENT_ID, SUCCESS, ("lines", List(&Text), Must), ("total_lines", Uint, May),
         ("has_more", Bool, Must), ERROR, CODE;
     "events_request": REQUEST_ID, ("epoch", Text, Must), ("after_sequence", Uint, Must), ("limit", Uint, May),
-        ("agent_id", Id, May);
+        ("agent_id", Id, May), ("wait_ms", Uint, May);
     "events_response": REQUEST_ID, ("epoch", Text, Must), ("events", List(&Message(&STATUS_UPDATE)), Must),
         ("next_sequence", Uint, Must), ("gap", Bool, Must);
     "error_response": REQUEST_ID, ("error", Text, Must), ("error_code", ERROR_CODE, Must);

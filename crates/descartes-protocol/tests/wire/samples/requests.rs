@@ -137,6 +137,7 @@ fn events() -> Sample<Request> {
     let full = EventsRequest {
         limit: Some(100),
         agent_id: Some(agent()),
+        wait_ms: Some(5000),
         ..least.clone()
     };
     sample(full, least)
