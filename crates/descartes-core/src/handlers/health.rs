@@ -1,6 +1,8 @@
 //! `health_check_request`.
 
-use descartes_protocol::{HealthCheckRequest, HealthCheckResponse, PROTOCOL_VERSION, Reply};
+use descartes_protocol::{
+    HealthCheckRequest, HealthCheckResponse, PROTOCOL_VERSION, Reply, StringMap,
+};
 use descartes_runner::AgentRunner;
 
 use super::Handlers;
@@ -20,14 +22,19 @@ impl Handlers {
             protocol_version: PROTOCOL_VERSION.to_owned(),
             uptime_secs: Some(self.shared.started.elapsed().as_secs()),
             active_agents: Some(self.shared.runner.active_count() as u64),
-            metadata: Some(
-                [
-                    ("server_id", self.shared.server_id.as_str()),
-                    ("server_version", env!("CARGO_PKG_VERSION")),
-                ]
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .into(),
-            ),
+            metadata: Some(self.metadata()),
         }
+    }
+
+    fn metadata(&self) -> StringMap {
+        let pub_endpoint = self.shared.advertised_pub.as_ref().map(ToString::to_string);
+        [
+            ("server_id", Some(self.shared.server_id.clone())),
+            ("server_version", Some(env!("CARGO_PKG_VERSION").to_owned())),
+            ("pub_endpoint", pub_endpoint),
+        ]
+        .into_iter()
+        .filter_map(|(key, value)| Some((key.to_owned(), value?)))
+        .collect()
     }
 }
