@@ -20,6 +20,7 @@
 //! A request goes `socket -> decode -> `[`Dispatch`]` -> handler -> reply`. [`Dispatch`] is the one
 //! seam at which something else than this machine's agents can be put behind the sockets.
 
+mod address;
 mod config;
 mod dispatch;
 mod error;
@@ -34,6 +35,7 @@ pub use descartes_protocol as protocol;
 pub use descartes_runner as runner;
 pub use descartes_transport as transport;
 
+pub use address::{AddressError, ServerAddress};
 pub use config::{ConfigFault, OnShutdown, SecurityConfig, SecurityMode, ZmqServerConfig};
 pub use descartes_protocol::{
     AgentConfig, AgentId, AgentInfo, AgentStatus, EndReason, ErrorCode, PROTOCOL_VERSION,

@@ -110,6 +110,25 @@ impl Endpoint {
         }
     }
 
+    /// The same as its own host reaches it: the loopback address where it stands for all interfaces.
+    #[must_use]
+    pub fn on_own_host(&self) -> Self {
+        let loopback = |ip: IpAddr| match ip.to_canonical() {
+            IpAddr::V4(_) => IpAddr::from(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(_) => IpAddr::from(Ipv6Addr::LOCALHOST),
+        };
+        match &self.0 {
+            Address::Tcp {
+                host: Host::Ip(ip),
+                port,
+            } if self.is_wildcard() => Self(Address::Tcp {
+                host: Host::Ip(loopback(*ip)),
+                port: *port,
+            }),
+            _ => self.clone(),
+        }
+    }
+
     /// The TCP port.
     #[must_use]
     pub fn port(&self) -> Option<u16> {

@@ -1,5 +1,6 @@
 //! One run of the server, from the first file to the last socket.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant, SystemTime};
@@ -11,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::requests::Requests;
 use super::{Phase, Run, Serving, ZmqAgentServer};
+use crate::address::ServerAddress;
 use crate::config::{OnShutdown, SecurityMode, Settled, ZmqServerConfig, host_name};
 use crate::error::{AgentResult, ServerError};
 use crate::events::EventLog;
@@ -23,6 +25,8 @@ struct Sockets {
     requests: RequestSocket,
     events: Option<EventSocket>,
     clients: Option<Arc<AuthorizedClients>>,
+    /// The first client's keys, where the operator has left them here.
+    client_bundle: Option<PathBuf>,
 }
 
 pub(super) async fn run(server: &ZmqAgentServer, run: &Run) -> AgentResult<()> {
@@ -75,8 +79,12 @@ pub(super) async fn run(server: &ZmqAgentServer, run: &Run) -> AgentResult<()> {
     let counters = server.shared.counters.clone();
     let requests = Requests::new(sockets.requests, handlers, sockets.clients, counters);
     tracing::info!(endpoint = %serving.endpoint, pub_endpoint = serving.pub_endpoint.as_ref().map_or_else(String::new, ToString::to_string), curve = settled.curve, server_id = %config.server_id, "serving");
+    tell_address(config, &settled.state_dir, &serving, sockets.client_bundle);
     server.serves(serving);
     let outcome = serve(server, run, requests, &runner, answering_ends).await;
+    if let Err(error) = ServerAddress::remove(&settled.state_dir) {
+        tracing::warn!(%error, "clients on this host may look for this server in vain");
+    }
     publishing_ends.cancel();
     if let Some(publisher) = publisher {
         // A publisher that panicked has nothing left to send.
@@ -183,17 +191,18 @@ async fn bind(config: &ZmqServerConfig, settled: &Settled) -> AgentResult<Socket
         Some(endpoint) => Some(EventSocket::bind(endpoint, security, &limits).await?),
         None => None,
     };
+    let mut client_bundle = None;
     if let Some(keys) = keys {
         let endpoint = advertised(config, requests.local_endpoint()).to_string();
         let pub_endpoint = events
             .as_ref()
             .map(|socket| advertised(config, socket.local_endpoint()).to_string());
-        let bundle = keys.advertise(
+        client_bundle = keys.advertise(
             &settled.keys_dir,
             &endpoint,
             &pub_endpoint.unwrap_or_default(),
         )?;
-        if let Some(path) = bundle {
+        if let Some(path) = &client_bundle {
             tracing::info!(path = %path.display(), "a client that has this file can connect");
         }
     }
@@ -201,6 +210,7 @@ async fn bind(config: &ZmqServerConfig, settled: &Settled) -> AgentResult<Socket
         requests,
         events,
         clients,
+        client_bundle,
     })
 }
 
@@ -229,6 +239,26 @@ fn security(config: &ZmqServerConfig, settled: &Settled) -> AgentResult<Security
         allow: Arc::new(move |key| listed.role(key).is_some()),
     };
     Ok((security, Some(keys), Some(clients)))
+}
+
+/// Lets clients on this host find the server. Those that know the endpoint need no such help.
+fn tell_address(
+    config: &ZmqServerConfig,
+    state_dir: &Path,
+    serving: &Serving,
+    client_bundle: Option<PathBuf>,
+) {
+    let pub_endpoint = serving.pub_endpoint.as_ref();
+    let address = ServerAddress {
+        server_id: config.server_id.clone(),
+        pid: std::process::id(),
+        endpoint: serving.endpoint.on_own_host().to_string(),
+        pub_endpoint: pub_endpoint.map_or_else(String::new, |it| it.on_own_host().to_string()),
+        client_bundle: client_bundle.and_then(|path| std::path::absolute(path).ok()),
+    };
+    if let Err(error) = address.write(state_dir) {
+        tracing::warn!(%error, "clients on this host do not find this server by themselves");
+    }
 }
 
 /// An endpoint as clients on other hosts reach it.

@@ -59,6 +59,20 @@ fn wildcards_are_known_in_all_their_forms() {
 }
 
 #[test]
+fn its_own_host_reaches_a_wildcard_by_loopback_and_all_else_as_it_is() {
+    for (listens, reached) in [
+        ("tcp://*:1", "tcp://127.0.0.1:1"),
+        ("tcp://[::]:1", "tcp://[::1]:1"),
+        ("tcp://[::ffff:0.0.0.0]:1", "tcp://127.0.0.1:1"),
+        ("tcp://10.0.0.1:1", "tcp://10.0.0.1:1"),
+        ("tcp://agents.example.org:1", "tcp://agents.example.org:1"),
+        ("ipc:///tmp/s", "ipc:///tmp/s"),
+    ] {
+        assert_eq!(endpoint(listens).on_own_host().to_string(), reached);
+    }
+}
+
+#[test]
 fn events_are_one_port_further() {
     assert_eq!(
         endpoint("tcp://10.0.0.1:5555").default_pub(),
