@@ -6,8 +6,10 @@ import tempfile
 
 import pytest
 
+import agents
 from client import Client
 from daemon import Daemon
+from model_api import ModelApi
 from waiting import eventually
 
 ECHO = 'echo ready; while read -r line; do echo "got $line"; done'
@@ -77,6 +79,16 @@ def connect():
 def client(server, connect):
     """A client of `server`."""
     return connect(server)
+
+
+@pytest.fixture(params=agents.NAMES)
+def real_agent(request, tmp_path):
+    """Each real agent in turn, with the model's API that it talks to, which runs meanwhile."""
+    program = agents.program(request.param)
+    if not program.exists():
+        pytest.skip(f"there is no {program}; with npm installed, scripts/tools puts it there")
+    with ModelApi() as api:
+        yield agents.Agent(request.param, api, tmp_path)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""As much of a model's API as an agent needs to have one short conversation, on the loopback."""
+"""As much of two models' APIs as an agent needs to have one short conversation, on the loopback."""
 
 import json
 import threading
@@ -6,20 +6,24 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 ANSWER = "Greetings from the model."
 
+# What one answer costs, in tokens.
+INPUT_TOKENS = 10
+OUTPUT_TOKENS = 7
+
 
 class ModelApi:
-    """Answers every message with ANSWER, streamed as Anthropic's Messages API does."""
+    """Answers everything with ANSWER, streamed as Anthropic's Messages API and OpenAI's Responses
+    API do."""
 
     def __init__(self):
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
-        self._server.conversations = 0
+        self._server.conversations = []
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
-    @property
-    def conversations(self):
-        """How many messages were answered."""
-        return self._server.conversations
+    def was_asked(self, text):
+        """Whether a conversation was answered that has this in it."""
+        return any(text in conversation for conversation in self._server.conversations)
 
     def __enter__(self):
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -37,36 +41,32 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def do_HEAD(self):
-        self.answer(b"", "text/plain")
+        self.answer("", "text/plain")
 
     def do_GET(self):
-        self.answer(b"{}", "application/json")
+        self.answer("{}", "application/json")
 
     def do_POST(self):
-        length = int(self.headers.get("Content-Length") or 0)
-        request = json.loads(self.rfile.read(length) or b"{}")
-        if not self.path.startswith("/v1/messages") or "count_tokens" in self.path:
-            self.answer(b'{"input_tokens": 10}', "application/json")
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+        path = self.path.partition("?")[0]
+        if path not in CONVERSATIONS:
+            self.answer(json.dumps({"input_tokens": INPUT_TOKENS}), "application/json")
             return
-        self.server.conversations += 1
-        events = conversation(request.get("model"))
-        if not request.get("stream"):
-            message = events[0]["message"] | {"content": [{"type": "text", "text": ANSWER}]}
-            self.answer(json.dumps(message | {"stop_reason": "end_turn"}).encode(), "application/json")
-            return
+        self.server.conversations.append(body)
+        events = CONVERSATIONS[path](json.loads(body).get("model"))
         lines = (f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events)
-        self.answer("".join(lines).encode(), "text/event-stream")
+        self.answer("".join(lines), "text/event-stream")
 
     def answer(self, body, kind):
         self.send_response(200)
         self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(len(body.encode())))
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(body.encode())
 
 
-def conversation(model):
-    """The events of one answer."""
+def anthropic_events(model):
+    """An answer of the Messages API."""
     message = {
         "id": "msg_1",
         "type": "message",
@@ -75,14 +75,41 @@ def conversation(model):
         "content": [],
         "stop_reason": None,
         "stop_sequence": None,
-        "usage": {"input_tokens": 10, "output_tokens": 1},
+        "usage": {"input_tokens": INPUT_TOKENS, "output_tokens": 1},
     }
     text = {"type": "text_delta", "text": ANSWER}
+    end = {"delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": OUTPUT_TOKENS}}
     return [
         {"type": "message_start", "message": message},
         {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
         {"type": "content_block_delta", "index": 0, "delta": text},
         {"type": "content_block_stop", "index": 0},
-        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 7}},
+        {"type": "message_delta", **end},
         {"type": "message_stop"},
     ]
+
+
+def openai_events(model):
+    """An answer of the Responses API."""
+    message = {
+        "type": "message",
+        "id": "msg_1",
+        "role": "assistant",
+        "status": "completed",
+        "content": [{"type": "output_text", "text": ANSWER, "annotations": []}],
+    }
+    begun = {"id": "resp_1", "object": "response", "model": model, "status": "in_progress", "output": []}
+    usage = {
+        "input_tokens": INPUT_TOKENS,
+        "output_tokens": OUTPUT_TOKENS,
+        "total_tokens": INPUT_TOKENS + OUTPUT_TOKENS,
+    }
+    ended = begun | {"status": "completed", "output": [message], "usage": usage}
+    return [
+        {"type": "response.created", "response": begun},
+        {"type": "response.output_item.done", "output_index": 0, "item": message},
+        {"type": "response.completed", "response": ended},
+    ]
+
+
+CONVERSATIONS = {"/v1/messages": anthropic_events, "/v1/responses": openai_events}
