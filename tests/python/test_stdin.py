@@ -47,6 +47,33 @@ def test_a_write_with_an_offset_can_be_sent_again(client, cat):
     assert client.read_all(cat) == b"ready\nabcdefghi"
 
 
+def test_several_writers_can_each_send_again(client):
+    # The agent outlives the end of its stdin, so that a write after it finds somebody.
+    agent = client.spawn_ready("echo ready; cat; sleep 1000")
+
+    def command(writer, sent, data, **more):
+        position = {"id": writer, "offset": sent}
+        return client.command(agent, "write_stdin", data=data, writer=position, **more)
+
+    def write(*args, **more):
+        reply = command(*args, **more)
+        assert reply["success"], reply
+        return reply["data"]["bytes_written"], reply["data"]["stdin_bytes"]
+
+    assert write("one", 0, "a") == (1, 1)
+    assert write("two", 0, "b") == (1, 2)
+    assert write("one", 0, "a") == (1, 2)
+    assert write("one", 0, "ac") == (2, 3)
+    gap = command("two", 2, "e")
+    assert gap["error_code"] == "invalid_state" and "the 1 bytes" in gap["error"]
+    both = command("two", 1, "x", offset=3)
+    assert both["error_code"] == "malformed_message"
+    assert write("two", 1, "d", close=True) == (1, 4)
+    assert client.read_until(agent, b"abcd") == b"ready\nabcd"
+    assert write("two", 1, "d", close=True) == (1, 4)
+    assert command("two", 2, "e")["error_code"] == "invalid_state"
+
+
 def test_closed_stdin_takes_nothing_more(client):
     # The agent lives on, so it is its stdin that refuses.
     agent = client.spawn_ready("echo ready; cat; echo end; sleep 1000")

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use descartes_core::protocol::{AgentId, Command, Stream};
+use descartes_core::protocol::{AgentId, Command, StdinPosition, Stream};
 use descartes_testkit::{Client, TestServer, shell, shim_of, signal};
 
 /// How long each half is measured.
@@ -29,7 +29,7 @@ async fn main() {
     let write = Command::WriteStdin {
         data,
         close: false,
-        offset: None,
+        position: StdinPosition::Next,
     };
     let refused = client.command(full, &write).await;
     println!("full stdin: {}", refused.error.unwrap_or_default());
@@ -99,7 +99,7 @@ async fn poke(client: Client, ends: Arc<AtomicBool>, agents: Vec<AgentId>) {
             let write = Command::WriteStdin {
                 data,
                 close: false,
-                offset: None,
+                position: StdinPosition::Next,
             };
             client.command(agent, &write).await;
         }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use descartes_core::protocol::{
     AgentConfig, AgentId, Command, ControlCommand, LogStream, PauseRequest, Raw, Reply, Request,
-    SpawnRequest, Stream, topics,
+    SpawnRequest, StdinPosition, Stream, topics,
 };
 use descartes_core::transport::{ClientSecurity, Endpoint, Limits, Requester, Subscriber};
 use descartes_core::{Backends, ZmqAgentServer, ZmqServerConfig};
@@ -80,7 +80,7 @@ async fn after_the_crash(dir: &Path, agent: AgentId) -> Result<()> {
     let write = Command::WriteStdin {
         data,
         close: false,
-        offset: None,
+        position: StdinPosition::Next,
     };
     client.command(agent, &write).await?;
     wait(0.5).await;

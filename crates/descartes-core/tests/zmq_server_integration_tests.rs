@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use descartes_core::protocol::{
     AgentStatus, Command, EndReason, ErrorCode, PauseRequest, Reply, SignalNumber, SignalScope,
+    StdinPosition,
 };
 use descartes_core::{ZmqAgentServer, ZmqServerConfig};
 use descartes_testkit::{Client, TestServer, processes_of, shell};
@@ -290,6 +291,6 @@ fn write(data: &str, close: bool) -> Command {
     Command::WriteStdin {
         data: bytes::Bytes::copy_from_slice(data.as_bytes()),
         close,
-        offset: None,
+        position: StdinPosition::Next,
     }
 }

@@ -2,7 +2,8 @@
 """Makes the golden bodies of this folder with another MessagePack implementation than the crate's own.
 
 For each message: `<type>.map.bin`, every field set, as a map; `<type>.positional.bin`, the same as an
-array; `<type>.least.bin`, a map of what is required only. Needs the package `msgpack`. The bodies are
+array; `<type>.least.bin`, a map of what is required only. For what payloads and data have a form of their own:
+`control_command.<command>.bin`, `command_response.<command>.bin`. Needs the package `msgpack`. The bodies are
 what version 1.0.0 of the protocol says: change one only if it is wrong.
 """
 
@@ -118,6 +119,11 @@ FULL = {
     },
 }
 
+# Payloads and data whose values are more than scalars.
+COMMANDS = {
+    "write_stdin": {"data": b"y\n", "encoding": "utf8", "close": True, "writer": {"id": "w-1", "offset": 300}},
+}
+
 CONFIG_OPTIONAL = set(config()) - {"name", "model_backend", "task", "environment"}
 
 # The optional fields of each message, which its least form leaves out.
@@ -194,6 +200,10 @@ def main():
         }
         for form, message in forms.items():
             (folder / f"{kind}.{form}.bin").write_bytes(msgpack.packb(message))
+    for command, payload in COMMANDS.items():
+        fields = {"request_id": "r1", "agent_id": AGENT, "command_type": command, "payload": payload}
+        body = {"type": "control_command", **fields}
+        (folder / f"control_command.{command}.bin").write_bytes(msgpack.packb(body))
 
 
 main()

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::codec::Fault;
-use crate::{ErrorCode, PauseRequest, Raw, SignalNumber, SignalScope, Stream};
+use crate::{ErrorCode, PauseRequest, Raw, SignalNumber, SignalScope, StdinPosition, Stream};
 
 /// What a [`ControlCommand`](crate::ControlCommand) or a
 /// [`BatchControlCommand`](crate::BatchControlCommand) asks of an agent.
@@ -35,8 +35,8 @@ pub enum Command {
         data: Bytes,
         /// Whether the input ends after them.
         close: bool,
-        /// How many bytes of input came before them; those of them that were accepted before are skipped.
-        offset: Option<u64>,
+        /// Where they begin.
+        position: StdinPosition,
     },
     /// `close_stdin`: end its standard input.
     CloseStdin,

@@ -34,6 +34,7 @@ mod raw;
 mod reply;
 mod request;
 mod signal;
+mod stdin;
 mod time;
 
 pub mod limits;
@@ -61,6 +62,7 @@ pub use request::{
     ListAgentsRequest, OutputQueryRequest, Request, SpawnRequest, StatsRequest,
 };
 pub use signal::SignalNumber;
+pub use stdin::{StdinPosition, WriterId, WriterIdError};
 pub use time::Timestamp;
 
 /// The version of the protocol. Within 1.x it changes by addition only.

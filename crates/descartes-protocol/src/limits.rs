@@ -25,6 +25,9 @@ pub const MAX_NAME_BYTES: usize = 256;
 /// The longest `request_id`: 256 bytes.
 pub const MAX_REQUEST_ID_BYTES: usize = 256;
 
+/// The longest id of one who writes to an agent's stdin: 64 bytes.
+pub const MAX_WRITER_ID_BYTES: usize = 64;
+
 /// The most entries of one map of strings (`environment`, `labels`, `metadata`).
 ///
 /// An entry costs more in memory than on the wire, so the size of a body alone does not bound it.

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::store::Notes;
 
 mod commands;
+mod end;
 mod reading;
 mod state;
 

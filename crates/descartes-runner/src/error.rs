@@ -133,6 +133,19 @@ pub enum AgentError {
         /// Bytes accepted so far.
         total: u64,
     },
+    /// A writer's data goes on after bytes that never came.
+    #[error(
+        "writer.offset is beyond the {accepted} bytes that were accepted from this writer so far"
+    )]
+    WriterGap {
+        /// Bytes accepted from this writer so far.
+        accepted: u64,
+    },
+    /// The agent was started by an earlier version, whose shim does not tell writers apart.
+    #[error(
+        "the agent was started by an earlier version of the server and cannot tell its writers apart; use offset"
+    )]
+    NoWriters,
     /// The operating system refused the signal.
     #[error("failed to send the signal: {0}")]
     SignalFailed(String),
@@ -169,8 +182,10 @@ impl AgentError {
     #[must_use]
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::InvalidState { .. } | Self::StdinGap { .. } => ErrorCode::InvalidState,
-            Self::NoCooperativePause => ErrorCode::UnsupportedCommand,
+            Self::InvalidState { .. } | Self::StdinGap { .. } | Self::WriterGap { .. } => {
+                ErrorCode::InvalidState
+            }
+            Self::NoCooperativePause | Self::NoWriters => ErrorCode::UnsupportedCommand,
             Self::Busy => ErrorCode::Busy,
             Self::SignalFailed(_) | Self::ShimGone | Self::Output(_) => ErrorCode::Internal,
             Self::NotFrozen { .. } | Self::LeftOver { .. } | Self::TimedOut => ErrorCode::Timeout,

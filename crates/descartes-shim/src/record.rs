@@ -151,6 +151,14 @@ pub struct State {
     pub cgroup: Option<PathBuf>,
     /// When the agent was started.
     pub started_at: WallTime,
+    /// Which version of the socket's protocol the shim speaks
+    /// ([`wire::VERSION`](crate::wire::VERSION)). The first shims did not write it down.
+    #[serde(default = "first_wire_version")]
+    pub wire_version: u32,
+}
+
+fn first_wire_version() -> u32 {
+    1
 }
 
 /// How an agent ended.

@@ -234,6 +234,7 @@ fn state_of(tree: &Tree, leader: &Process) -> State {
         pid_namespace: tree::pid_namespace(),
         cgroup: tree.leaf().cloned(),
         started_at: WallTime::now(),
+        wire_version: crate::wire::VERSION,
     }
 }
 

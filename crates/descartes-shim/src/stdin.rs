@@ -5,6 +5,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::wire::{Outcome, Refusal};
 
+mod writers;
+
+use writers::Writers;
+
 /// The write end of the agent's stdin and what waits to go there.
 #[derive(Debug)]
 pub(crate) struct StdinQueue {
@@ -13,6 +17,18 @@ pub(crate) struct StdinQueue {
     queue_bytes_max: usize,
     /// Bytes accepted so far.
     total: u64,
+    writers: Writers,
+}
+
+/// Where data begins that goes to stdin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Position<'a> {
+    /// After everything that was accepted so far.
+    Next,
+    /// After so many bytes of stdin.
+    Stdin(u64),
+    /// After so many bytes of this writer.
+    Writer(&'a str, u64),
 }
 
 #[derive(Debug)]
@@ -39,6 +55,7 @@ impl StdinQueue {
             queue: first.as_bytes().iter().copied().collect(),
             queue_bytes_max: usize::try_from(bytes_max).unwrap_or(usize::MAX),
             total: first.len() as u64,
+            writers: Writers::default(),
         };
         queue.flush();
         queue
@@ -57,46 +74,65 @@ impl StdinQueue {
         }
     }
 
-    /// Takes what the pipe and the queue have room for. With `offset`, bytes that were accepted
-    /// before are skipped.
-    pub(crate) fn write(&mut self, data: &[u8], offset: Option<u64>, close: bool) -> Outcome {
+    /// Takes what the pipe and the queue have room for. Bytes that were accepted before are
+    /// skipped, as far as `position` tells.
+    pub(crate) fn write(&mut self, data: &[u8], position: Position<'_>, close: bool) -> Outcome {
+        let skipped = self.known(data, position);
         match &self.end {
             End::Open(_) => {}
             // A repeated write whose bytes are all there already is answered as the first was.
-            End::Closing(_) | End::Closed if self.is_repeat(data, offset) => {
+            End::Closing(_) | End::Closed
+                if skipped == Ok(data.len()) && position != Position::Next =>
+            {
                 return self.written(data.len(), data.len());
             }
             End::Closing(_) | End::Closed => return Outcome::Refused(Refusal::StdinClosed),
             End::Null => return Outcome::Refused(Refusal::NoStdin),
         }
-        let skipped = match offset {
-            Some(offset) if offset > self.total => {
-                return Outcome::Refused(Refusal::StdinGap { total: self.total });
-            }
-            Some(offset) => usize::try_from(self.total - offset)
-                .map_or(data.len(), |known| known.min(data.len())),
-            None => 0,
+        let skipped = match skipped {
+            Ok(skipped) => skipped,
+            Err(gap) => return Outcome::Refused(gap),
         };
-        let mut rest = &data[skipped..];
+        let rest = self.take(&data[skipped..]);
+        let accepted = (data.len() - skipped - rest) as u64;
+        self.total += accepted;
+        if let Position::Writer(id, _) = position {
+            self.writers.accept(id, accepted);
+        }
+        if rest == 0 && close {
+            self.close();
+        }
+        self.written(data.len() - rest, data.len())
+    }
+
+    /// How many of the first bytes of `data` were accepted before.
+    fn known(&self, data: &[u8], position: Position<'_>) -> Result<usize, Refusal> {
+        let (accepted, offset) = match position {
+            Position::Next => return Ok(0),
+            Position::Stdin(offset) => (self.total, offset),
+            Position::Writer(id, offset) => (self.writers.accepted(id), offset),
+        };
+        match accepted.checked_sub(offset) {
+            Some(known) => Ok(usize::try_from(known).map_or(data.len(), |it| it.min(data.len()))),
+            None if matches!(position, Position::Writer(..)) => {
+                Err(Refusal::WriterGap { accepted })
+            }
+            None => Err(Refusal::StdinGap { total: accepted }),
+        }
+    }
+
+    /// Hands `data` to the pipe and the queue, and returns how many bytes found no room.
+    fn take(&mut self, mut data: &[u8]) -> usize {
         self.flush();
         if self.queue.is_empty() {
-            rest = self.write_through(rest);
+            data = self.write_through(data);
         }
         let room = self
             .queue_bytes_max
             .saturating_sub(self.queue.len())
-            .min(rest.len());
-        self.queue.extend(&rest[..room]);
-        rest = &rest[room..];
-        self.total += (data.len() - skipped - rest.len()) as u64;
-        if rest.is_empty() && close {
-            self.close();
-        }
-        self.written(data.len() - rest.len(), data.len())
-    }
-
-    fn is_repeat(&self, data: &[u8], offset: Option<u64>) -> bool {
-        offset.is_some_and(|offset| offset.saturating_add(data.len() as u64) <= self.total)
+            .min(data.len());
+        self.queue.extend(&data[..room]);
+        data.len() - room
     }
 
     fn written(&self, taken: usize, of: usize) -> Outcome {
@@ -193,14 +229,20 @@ mod tests {
     fn what_pipe_and_queue_cannot_hold_is_not_taken() {
         let (mut queue, mut reader) = queue();
         assert_eq!(
-            taken(queue.write(&[b'x'; 5000], None, false)),
+            taken(queue.write(&[b'x'; 5000], Position::Next, false)),
             (4106, 4106, false)
         );
-        assert_eq!(taken(queue.write(b"y", None, false)), (0, 4106, false));
+        assert_eq!(
+            taken(queue.write(b"y", Position::Next, false)),
+            (0, 4106, false)
+        );
         let mut page = vec![0; 4096];
         reader.read_exact(&mut page).unwrap();
         queue.flush();
-        assert_eq!(taken(queue.write(b"y", None, true)), (1, 4107, true));
+        assert_eq!(
+            taken(queue.write(b"y", Position::Next, true)),
+            (1, 4107, true)
+        );
         let mut rest = Vec::new();
         reader.read_to_end(&mut rest).unwrap();
         assert_eq!(rest, b"xxxxxxxxxxy");
@@ -209,17 +251,20 @@ mod tests {
     #[test]
     fn a_repeated_write_is_skipped_and_a_gap_refused() {
         let (mut queue, mut reader) = queue();
-        assert_eq!(taken(queue.write(b"hello", Some(0), false)), (5, 5, true));
         assert_eq!(
-            taken(queue.write(b"hello you", Some(0), true)),
+            taken(queue.write(b"hello", Position::Stdin(0), false)),
+            (5, 5, true)
+        );
+        assert_eq!(
+            taken(queue.write(b"hello you", Position::Stdin(0), true)),
             (9, 9, true)
         );
         assert_eq!(
-            taken(queue.write(b"hello you", Some(0), true)),
+            taken(queue.write(b"hello you", Position::Stdin(0), true)),
             (9, 9, true)
         );
         assert_eq!(
-            queue.write(b"!", Some(9), false),
+            queue.write(b"!", Position::Stdin(9), false),
             Outcome::Refused(Refusal::StdinClosed)
         );
         let mut all = String::new();
@@ -231,7 +276,7 @@ mod tests {
     fn an_offset_beyond_what_was_accepted_is_a_gap() {
         let (mut queue, _reader) = queue();
         assert_eq!(
-            queue.write(b"late", Some(3), false),
+            queue.write(b"late", Position::Stdin(3), false),
             Outcome::Refused(Refusal::StdinGap { total: 0 })
         );
     }
@@ -240,10 +285,57 @@ mod tests {
     fn an_agent_that_closed_its_stdin_takes_nothing() {
         let (mut queue, reader) = queue();
         drop(reader);
-        queue.write(b"first", None, false);
+        queue.write(b"first", Position::Next, false);
         assert_eq!(
-            queue.write(b"second", None, false),
+            queue.write(b"second", Position::Next, false),
             Outcome::Refused(Refusal::StdinClosed)
+        );
+    }
+
+    #[test]
+    fn each_writers_repeats_are_skipped_whatever_the_others_wrote_meanwhile() {
+        let (mut queue, mut reader) = queue();
+        let one = |offset| Position::Writer("one", offset);
+        let two = |offset| Position::Writer("two", offset);
+        assert_eq!(taken(queue.write(b"a1 ", one(0), false)), (3, 3, true));
+        assert_eq!(taken(queue.write(b"b1 ", two(0), false)), (3, 6, true));
+        assert_eq!(taken(queue.write(b"a1 ", one(0), false)), (3, 6, true));
+        assert_eq!(taken(queue.write(b"a1 a2 ", one(0), false)), (6, 9, true));
+        assert_eq!(taken(queue.write(b"1 b2 ", two(1), false)), (5, 12, true));
+        assert_eq!(
+            taken(queue.write(b"c ", Position::Next, false)),
+            (2, 14, true)
+        );
+        assert_eq!(taken(queue.write(b"a2 ", one(3), true)), (3, 14, true));
+        let mut all = String::new();
+        reader.read_to_string(&mut all).unwrap();
+        assert_eq!(all, "a1 b1 a2 b2 c ");
+        // Closed by now: a repeat is answered as before, anything new refused.
+        assert_eq!(taken(queue.write(b"b2 ", two(3), true)), (3, 14, true));
+        let closed = Outcome::Refused(Refusal::StdinClosed);
+        assert_eq!(queue.write(b"b2 b3 ", two(3), false), closed);
+        assert_eq!(
+            queue.write(b"a1 ", Position::Writer("new", 0), false),
+            closed
+        );
+    }
+
+    #[test]
+    fn a_writer_that_goes_on_after_bytes_that_never_came_is_told_how_far_it_was() {
+        let (mut queue, _reader) = queue();
+        let writer = |offset| Position::Writer("one", offset);
+        queue.write(b"from another", Position::Next, false);
+        queue.write(b"abc", writer(0), false);
+        assert_eq!(
+            queue.write(b"e", writer(4), false),
+            Outcome::Refused(Refusal::WriterGap { accepted: 3 })
+        );
+        // What did not fit was not accepted from it either.
+        assert!(!taken(queue.write(&[b'x'; 5000], writer(3), false)).2);
+        let accepted = queue.total() - 12;
+        assert_eq!(
+            queue.write(b"e", writer(5003), false),
+            Outcome::Refused(Refusal::WriterGap { accepted })
         );
     }
 }

@@ -1,7 +1,7 @@
 //! What the server and a shim say to each other on `control.sock`.
 //!
 //! A message is a frame: two little-endian `u32` (length of the header, length of the data), the
-//! header as JSON, the data as it is. Only [`Command::Write`] has data. The shim speaks first,
+//! header as JSON, the data as it is. Only [`Command::Write`] and [`Command::WriteFrom`] have data. The shim speaks first,
 //! with [`Message::Hello`]; after that each [`Request`] gets exactly one [`Message::Reply`] with
 //! its number, in whatever order the effects come about; [`Message::Output`], [`Message::Paused`] and
 //! [`Message::Ended`] come by themselves.
@@ -13,8 +13,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::record::{EndReason, Exit, State};
 
-/// The version of this protocol, said in [`Message::Hello`].
-pub const VERSION: u32 = 1;
+/// The version of this protocol, said in [`Message::Hello`] and in the agent's
+/// [`State`].
+pub const VERSION: u32 = 2;
+
+/// The first version with [`Command::WriteFrom`].
+pub const WRITERS_SINCE: u32 = 2;
 
 /// Most data of one frame, in bytes.
 pub const DATA_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -41,6 +45,19 @@ pub enum Command {
     Write {
         /// How many bytes of stdin come before this data; what was accepted before is skipped.
         offset: Option<u64>,
+        /// End stdin after it, if all of it was taken.
+        close: bool,
+    },
+    /// Write the frame's data to stdin, as one of several writers. Answered with
+    /// [`Outcome::Written`].
+    ///
+    /// A command of its own, for a shim of version 1 would pass over a field that it does not
+    /// know and take the data a second time. This one it does not understand at all.
+    WriteFrom {
+        /// The name that the writer chose for itself.
+        writer: String,
+        /// How many bytes this writer sent before this data; what was accepted before is skipped.
+        offset: u64,
         /// End stdin after it, if all of it was taken.
         close: bool,
     },
@@ -195,6 +212,11 @@ pub enum Refusal {
     StdinGap {
         /// Bytes of stdin accepted so far.
         total: u64,
+    },
+    /// The writer's `offset` is beyond what was accepted from it so far.
+    WriterGap {
+        /// Bytes accepted from this writer so far.
+        accepted: u64,
     },
     /// The signal could not be sent.
     SignalFailed {

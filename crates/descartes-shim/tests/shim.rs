@@ -199,6 +199,48 @@ fn an_agent_outlives_template_and_server_and_is_found_again() {
 }
 
 #[test]
+fn a_later_server_knows_how_much_each_writer_has_written() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("agent-10");
+    let template = Template::start().unwrap();
+    let mut agent = launch(&template, &spec(&dir, "exec cat"), &dir);
+    assert_eq!(agent.server.hello().state.wire_version, wire::VERSION);
+    let write = |writer: &str, offset, close| Command::WriteFrom {
+        writer: writer.to_owned(),
+        offset,
+        close,
+    };
+    let taken = |taken, total| Outcome::Written {
+        taken,
+        total,
+        complete: true,
+    };
+    let server = &mut agent.server;
+    assert_eq!(server.ask(write("a", 0, false), b"a1 "), taken(3, 3));
+    assert_eq!(server.ask(write("b", 0, false), b"b1 "), taken(3, 6));
+    let stream = UnixStream::connect(dir.join(record::SOCKET)).unwrap();
+    let mut later = Server::new(stream);
+    later.hello();
+    drop(agent);
+    assert_eq!(later.ask(write("a", 0, false), b"a1 "), taken(3, 6));
+    assert_eq!(later.ask(write("a", 3, false), b"a2 "), taken(3, 9));
+    assert_eq!(later.ask(write("b", 0, true), b"b1 "), taken(3, 9));
+    later.ended();
+    let output = segments::read(&dir.join("stdout"), 0, 100).unwrap();
+    assert_eq!(output.data, b"a1 b1 a2 ");
+}
+
+#[test]
+fn a_record_of_the_first_shims_means_the_first_version_of_the_socket() {
+    let dir = tempfile::tempdir().unwrap();
+    let record = r#"{"version":1,"pid":1,"start_time":1,"shim_pid":2,"shim_start_time":1,"boot_id":"",
+        "pid_namespace":1,"cgroup":null,"started_at":{"secs":0,"nanos":0}}"#;
+    std::fs::write(dir.path().join(record::STATE), record).unwrap();
+    let state: record::State = record::read(dir.path(), record::STATE).unwrap().unwrap();
+    assert_eq!(state.wire_version, 1);
+}
+
+#[test]
 fn a_stop_leaves_no_process_even_of_those_that_ignore_it_or_left_the_session() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("agent-stop-3");

@@ -5,7 +5,8 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use descartes_protocol::{
-    AgentId, Command, CommandResponse, ControlCommand, MapWriter, PauseMode, Raw, Stream,
+    AgentId, Command, CommandResponse, ControlCommand, MapWriter, PauseMode, Raw, StdinPosition,
+    Stream,
 };
 use descartes_runner::{
     AgentError, AgentHandle, LineQuery, Lines, OutputChunk, StopOutcome, Written,
@@ -109,9 +110,12 @@ impl Handlers {
             Command::WriteStdin {
                 data,
                 close,
-                offset,
-            } => self.write(agent.write_stdin(data, offset, close)),
-            Command::CloseStdin => self.write(agent.write_stdin(bytes::Bytes::new(), None, true)),
+                position,
+            } => self.write(agent.write_stdin(data, position, close)),
+            Command::CloseStdin => {
+                let nothing = bytes::Bytes::new();
+                self.write(agent.write_stdin(nothing, StdinPosition::Next, true))
+            }
             Command::Signal { signal, scope } => {
                 self.wait_for(agent.signal(signal, scope), move |()| {
                     let name = signal

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::limits::{MAX_MESSAGE_SIZE, MAX_REQUEST_ID_BYTES};
-use crate::{ErrorCode, UnknownName};
+use crate::{ErrorCode, UnknownName, WriterIdError};
 
 /// A problem and the path of the field that has it.
 ///
@@ -65,6 +65,10 @@ pub(crate) enum Problem {
     UnknownName(#[from] UnknownName),
     #[error("not valid base64")]
     NotBase64,
+    #[error(transparent)]
+    WriterId(#[from] WriterIdError),
+    #[error("not together with {0}")]
+    NotWith(&'static str),
 }
 
 impl Problem {

@@ -10,7 +10,9 @@ use bytes::Bytes;
 use super::Command;
 use crate::codec::{Decode, Encode, Fault, Head, Problem, Reader, Writer, excerpt, record, rules};
 use crate::names::names;
-use crate::{PauseRequest, Raw, SignalNumber, SignalScope, Stream, UnknownName};
+use crate::{
+    PauseRequest, Raw, SignalNumber, SignalScope, StdinPosition, Stream, UnknownName, WriterId,
+};
 
 /// The longest grace time: a day.
 const GRACE_MAX: Duration = Duration::from_hours(24);
@@ -41,6 +43,14 @@ record! {
         encoding: Encoding = Encoding::Utf8,
         close: bool = false,
         offset: Option<u64>,
+        writer: Option<WriterPayload>,
+    }
+}
+
+record! {
+    struct WriterPayload {
+        id: WriterId,
+        offset: u64,
     }
 }
 
@@ -130,13 +140,8 @@ pub(super) fn encode(command: &Command) -> Option<Raw> {
         Command::WriteStdin {
             data,
             close,
-            offset,
-        } => Raw::of(&WritePayload {
-            data: Input(data.clone()),
-            encoding: Encoding::Utf8,
-            close: *close,
-            offset: *offset,
-        }),
+            position,
+        } => Raw::of(&WritePayload::new(data.clone(), *close, position.clone())),
         &Command::Read {
             offset,
             max_bytes,
@@ -202,6 +207,23 @@ impl From<StopPayload> for Command {
     }
 }
 
+impl WritePayload {
+    fn new(data: Bytes, close: bool, position: StdinPosition) -> Self {
+        let (offset, writer) = match position {
+            StdinPosition::Next => (None, None),
+            StdinPosition::Offset(offset) => (Some(offset), None),
+            StdinPosition::Writer { id, offset } => (None, Some(WriterPayload { id, offset })),
+        };
+        Self {
+            data: Input(data),
+            encoding: Encoding::Utf8,
+            close,
+            offset,
+            writer,
+        }
+    }
+}
+
 impl TryFrom<WritePayload> for Command {
     type Error = Fault;
 
@@ -214,10 +236,18 @@ impl TryFrom<WritePayload> for Command {
                 Err(_) => return Err(Fault::from(Problem::NotBase64).at("payload.data")),
             },
         };
+        let position = match (payload.offset, payload.writer) {
+            (None, None) => StdinPosition::Next,
+            (Some(offset), None) => StdinPosition::Offset(offset),
+            (None, Some(WriterPayload { id, offset })) => StdinPosition::Writer { id, offset },
+            (Some(_), Some(_)) => {
+                return Err(Fault::from(Problem::NotWith("offset")).at("payload.writer"));
+            }
+        };
         Ok(Self::WriteStdin {
             data,
             close: payload.close,
-            offset: payload.offset,
+            position,
         })
     }
 }

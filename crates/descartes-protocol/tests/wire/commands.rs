@@ -5,13 +5,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use descartes_protocol::{
     Command, CommandError, ErrorCode, MapWriter, PauseRequest, Raw, SignalNumber, SignalScope,
-    Stream,
+    StdinPosition, Stream,
 };
 use proptest::prelude::*;
 
 use crate::value::{Value, map};
 
-fn parse<const N: usize>(name: &str, payload: [(&str, Value); N]) -> Result<Command, CommandError> {
+pub(crate) fn parse<const N: usize>(
+    name: &str,
+    payload: [(&str, Value); N],
+) -> Result<Command, CommandError> {
     Command::parse(
         name,
         Some(&Raw::from_encoded(map(payload).body()).expect("a map")),
@@ -19,7 +22,11 @@ fn parse<const N: usize>(name: &str, payload: [(&str, Value); N]) -> Result<Comm
 }
 
 #[track_caller]
-fn assert_refused(result: Result<Command, CommandError>, code: ErrorCode, message: &str) {
+pub(crate) fn assert_refused(
+    result: Result<Command, CommandError>,
+    code: ErrorCode,
+    message: &str,
+) {
     let error = result.expect_err("the command is refused");
     assert_eq!((error.code(), error.to_string().as_str()), (code, message));
 }
@@ -167,63 +174,6 @@ fn grace_is_a_number_of_seconds_up_to_a_day() {
 }
 
 #[test]
-fn input_is_bytes_or_text_or_base64() {
-    let write = |data: &'static [u8]| {
-        Ok(Command::WriteStdin {
-            data: Bytes::from_static(data),
-            close: false,
-            offset: None,
-        })
-    };
-    assert_eq!(
-        parse("write_stdin", [("data", Value::Bin(vec![0xff, 0]))]),
-        write(b"\xff\0")
-    );
-    assert_eq!(
-        parse("write_stdin", [("data", "é\n".into())]),
-        write("é\n".as_bytes())
-    );
-    assert_eq!(
-        parse(
-            "write_stdin",
-            [("data", "é".into()), ("encoding", "utf8".into())]
-        ),
-        write("é".as_bytes())
-    );
-    for text in ["/wA=", "/wA"] {
-        assert_eq!(
-            parse(
-                "write_stdin",
-                [("data", text.into()), ("encoding", "base64".into())]
-            ),
-            write(b"\xff\0")
-        );
-    }
-}
-
-#[test]
-fn input_that_is_not_what_it_says_is_malformed() {
-    let code = ErrorCode::MalformedMessage;
-    let base64 = parse(
-        "write_stdin",
-        [("data", "#".into()), ("encoding", "base64".into())],
-    );
-    assert_refused(base64, code, "payload.data: not valid base64");
-    let encoding = parse(
-        "write_stdin",
-        [("data", "a".into()), ("encoding", "rot13".into())],
-    );
-    assert_refused(encoding, code, "payload.encoding: \"rot13\" is no encoding");
-    assert_refused(parse("write_stdin", []), code, "payload.data: missing");
-    let number = parse("write_stdin", [("data", 1.into())]);
-    assert_refused(
-        number,
-        code,
-        "payload.data: expected bytes or a string, found an integer",
-    );
-}
-
-#[test]
 fn a_signal_has_a_name_or_a_number() {
     for signal in [
         Value::from("SIGTERM"),
@@ -320,16 +270,26 @@ fn command() -> impl Strategy<Value = Command> {
         (0..86_400_u64, 0..1_000_000_000_u32).prop_map(|(s, n)| Duration::new(s, n)),
     );
     let bytes = proptest::collection::vec(any::<u8>(), 0..300).prop_map(Bytes::from);
+    let position = prop_oneof![
+        Just(StdinPosition::Next),
+        any::<u64>().prop_map(StdinPosition::Offset),
+        ("[a-zé]{1,32}", any::<u64>()).prop_map(|(id, offset)| {
+            let id = id.parse().expect("short enough");
+            StdinPosition::Writer { id, offset }
+        }),
+    ];
     let modes = PauseRequest::ALL;
     let params =
         proptest::option::of(any::<u64>().prop_map(|n| MapWriter::new().uint("n", n).finish()));
     prop_oneof![
         proptest::sample::select(modes).prop_map(|mode| Command::Pause { mode }),
         (grace, any::<bool>()).prop_map(|(grace, wait)| Command::Stop { grace, wait }),
-        (bytes, any::<bool>(), offset()).prop_map(|(data, close, offset)| Command::WriteStdin {
-            data,
-            close,
-            offset
+        (bytes, any::<bool>(), position).prop_map(|(data, close, position)| {
+            Command::WriteStdin {
+                data,
+                close,
+                position,
+            }
         }),
         (
             proptest::sample::select(Stream::ALL),

@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use descartes_protocol::{HealthCheckRequest, LogStream, Reply, Request, StatusUpdate};
+use descartes_protocol::{
+    Command, ControlCommand, HealthCheckRequest, LogStream, Reply, Request, StatusUpdate,
+    StdinPosition,
+};
 
 use crate::samples;
 
@@ -106,6 +109,34 @@ fn pieces_of_output_are_the_golden_bytes() {
     }
 }
 
+/// Commands whose payloads hold more than scalars.
+fn commands() -> [Command; 1] {
+    let id = "w-1".parse().expect("short enough");
+    [Command::WriteStdin {
+        data: Bytes::from_static(b"y\n"),
+        close: true,
+        position: StdinPosition::Writer { id, offset: 300 },
+    }]
+}
+
+#[test]
+fn payloads_are_the_golden_bytes() {
+    for command in commands() {
+        let kind = command.command_type();
+        let golden = golden(&format!("control_command.{kind}.bin"));
+        let Ok(Request::Control(request)) = Request::decode(golden.clone()) else {
+            panic!("{kind}: no control command");
+        };
+        let read = Command::parse(kind, request.payload.as_ref());
+        assert_eq!(read.as_ref(), Ok(&command));
+        let written = Request::Control(ControlCommand {
+            payload: command.payload(),
+            ..request
+        });
+        assert_eq!(written.encode(), golden, "{kind}");
+    }
+}
+
 #[test]
 fn every_message_has_its_golden_bytes() {
     let messages = samples::requests().len() + samples::replies().len() + 2;
@@ -118,5 +149,5 @@ fn every_message_has_its_golden_bytes() {
             .extension()
             .is_some_and(|it| it == "bin")
     });
-    assert_eq!(bodies.count(), messages * 3);
+    assert_eq!(bodies.count(), messages * 3 + commands().len());
 }

@@ -7,5 +7,6 @@ mod limits;
 mod properties;
 mod samples;
 mod schema;
+mod stdin;
 mod value;
 mod values;

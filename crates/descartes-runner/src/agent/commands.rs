@@ -6,12 +6,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use descartes_protocol::{AgentStatus, PauseMode, PauseRequest, SignalNumber, SignalScope};
+use descartes_protocol::{
+    AgentStatus, PauseMode, PauseRequest, SignalNumber, SignalScope, StdinPosition,
+};
 use descartes_shim::record::{self, Exit};
 use descartes_shim::wire::{Command, Outcome, PauseHow, Refusal};
 use tokio::sync::{mpsc, oneshot};
 
-use super::state::end_reason;
+use super::end::end_reason;
 use super::{AgentHandle, InFlight, Order, StopOutcome, Written};
 use crate::error::AgentError;
 
@@ -110,29 +112,30 @@ impl AgentHandle {
     }
 
     /// Writes to stdin what the pipe and the queue have room for; with `close`, stdin ends after
-    /// `data` if all of it was taken. With `offset`, the number of bytes of stdin before `data`,
+    /// `data` if all of it was taken. Where `position` says how many bytes came before `data`,
     /// what was accepted before is skipped, so the write can be repeated. See
     /// [`AgentHandle::pause`] for the order of commands.
     ///
     /// # Errors
-    /// [`AgentError::InvalidState`], [`AgentError::StdinGap`], [`AgentError::Busy`],
-    /// [`AgentError::ShimGone`].
+    /// [`AgentError::InvalidState`], [`AgentError::StdinGap`], [`AgentError::WriterGap`],
+    /// [`AgentError::NoWriters`], [`AgentError::Busy`], [`AgentError::ShimGone`].
     pub fn write_stdin(
         &self,
         mut data: Bytes,
-        offset: Option<u64>,
+        position: StdinPosition,
         close: bool,
     ) -> impl Future<Output = Result<Written, AgentError>> + Send + use<> {
         let asked = data.len();
         let most = self.agent.stdin_bytes_max.saturating_add(PIPE_BYTES_MAX);
-        if offset.is_none() {
+        if position == StdinPosition::Next {
             data.truncate(usize::try_from(most).unwrap_or(usize::MAX));
         }
         let whole = data.len() == asked;
         let close = close && whole;
-        let answer = self.send(Command::Write { offset, close }, data);
+        let command = self.write_command(position, close);
+        let answer = command.map(|command| self.send(command, data));
         async move {
-            match answer.await? {
+            match answer?.await? {
                 Outcome::Written {
                     taken,
                     total,
@@ -145,6 +148,27 @@ impl AgentHandle {
                 _ => Err(AgentError::ShimGone),
             }
         }
+    }
+
+    fn write_command(&self, position: StdinPosition, close: bool) -> Result<Command, AgentError> {
+        Ok(match position {
+            StdinPosition::Next => Command::Write {
+                offset: None,
+                close,
+            },
+            StdinPosition::Offset(offset) => Command::Write {
+                offset: Some(offset),
+                close,
+            },
+            StdinPosition::Writer { .. } if self.agent.state().confuses_writers() => {
+                return Err(AgentError::NoWriters);
+            }
+            StdinPosition::Writer { id, offset } => Command::WriteFrom {
+                writer: id.to_string(),
+                offset,
+                close,
+            },
+        })
     }
 
     pub(crate) fn end(
@@ -256,6 +280,7 @@ fn outcome_error(refusal: Refusal, status: AgentStatus) -> AgentError {
         Refusal::NoCooperativePause => AgentError::NoCooperativePause,
         Refusal::NotFrozen(pids) => AgentError::NotFrozen { pids },
         Refusal::StdinGap { total } => AgentError::StdinGap { total },
+        Refusal::WriterGap { accepted } => AgentError::WriterGap { accepted },
         Refusal::SignalFailed { errno } => {
             AgentError::SignalFailed(std::io::Error::from_raw_os_error(errno).to_string())
         }

@@ -1,13 +1,14 @@
 //! What is known of one agent, from what its shim and its own output said.
 
 use descartes_protocol::{
-    AgentId, AgentInfo, AgentResult, AgentStatus, EndReason, MapWriter, OutputSizes, PauseMode,
-    Raw, Stream, Timestamp, UpdateType, Usage,
+    AgentId, AgentInfo, AgentResult, AgentStatus, MapWriter, OutputSizes, PauseMode, Stream,
+    Timestamp, UpdateType, Usage,
 };
 use descartes_shim::record::{self, Exit, StreamEnd};
 use descartes_shim::tree::Process;
-use descartes_shim::wire::{Paused, Sizes};
+use descartes_shim::wire::{self, Paused, Sizes};
 
+use super::end::{end_reason, exit_data, final_status};
 use super::{Agent, Commands, Progress, timestamp};
 use crate::admission::Place;
 use crate::observer::AgentUpdate;
@@ -21,6 +22,8 @@ pub(crate) struct AgentState {
     pid: i32,
     /// Pid and start time.
     shim: (i32, u64),
+    /// The version of the shim's socket.
+    wire_version: u32,
     started_at: Timestamp,
     sizes: Sizes,
     cursors: [u64; 2],
@@ -97,6 +100,7 @@ impl AgentState {
             phase,
             pid: state.pid,
             shim: (state.shim_pid, state.shim_start_time),
+            wire_version: state.wire_version,
             started_at: timestamp(state.started_at),
             sizes,
             cursors: [0; 2],
@@ -122,6 +126,11 @@ impl AgentState {
             Phase::Live { commands, .. } => Some(commands),
             Phase::Finished { .. } => None,
         }
+    }
+
+    /// Whether there is a shim, of a version that does not tell several writers of stdin apart.
+    pub(crate) fn confuses_writers(&self) -> bool {
+        !self.is_finished() && self.wire_version < wire::WRITERS_SINCE
     }
 
     pub(crate) fn is_finished(&self) -> bool {
@@ -362,48 +371,4 @@ fn pause_mode(paused: Paused) -> PauseMode {
     } else {
         PauseMode::Cooperative
     }
-}
-
-/// The final status: what was done to the agent, or else what it and the kernel say of its end.
-fn final_status(exit: &Exit, failed: bool) -> AgentStatus {
-    match exit.reason {
-        record::EndReason::Exited if exit.exit_code == Some(0) && !failed => AgentStatus::Completed,
-        record::EndReason::Exited | record::EndReason::Lost | record::EndReason::MemoryLimit => {
-            AgentStatus::Failed
-        }
-        record::EndReason::Stopped
-        | record::EndReason::Killed
-        | record::EndReason::Timeout
-        | record::EndReason::IdleTimeout
-        | record::EndReason::ServerShutdown
-        | record::EndReason::Orphaned => AgentStatus::Terminated,
-    }
-}
-
-pub(super) fn end_reason(reason: record::EndReason) -> EndReason {
-    match reason {
-        record::EndReason::Exited => EndReason::Exited,
-        record::EndReason::Stopped => EndReason::Stopped,
-        record::EndReason::Killed => EndReason::Killed,
-        record::EndReason::Timeout => EndReason::Timeout,
-        record::EndReason::IdleTimeout => EndReason::IdleTimeout,
-        record::EndReason::ServerShutdown => EndReason::ServerShutdown,
-        record::EndReason::Orphaned => EndReason::Orphaned,
-        record::EndReason::MemoryLimit => EndReason::MemoryLimit,
-        record::EndReason::Lost => EndReason::Lost,
-    }
-}
-
-fn exit_data(exit: &Exit) -> Raw {
-    let mut data = MapWriter::new();
-    data = match exit.exit_code {
-        Some(code) => data.int("exit_code", code.into()),
-        None => data.nil("exit_code"),
-    };
-    data = match exit.exit_signal {
-        Some(signal) => data.int("exit_signal", signal.into()),
-        None => data.nil("exit_signal"),
-    };
-    data.str("end_reason", end_reason(exit.reason).as_str())
-        .finish()
 }

@@ -8,6 +8,7 @@ use super::Shim;
 use crate::cgroup;
 use crate::lifecycle::{Because, Effect, Event, State};
 use crate::record::{self, EndReason, Exit, WallTime};
+use crate::stdin::Position;
 use crate::tree;
 use crate::wire::{Command, Message, Outcome, Paused, Refusal, Request};
 
@@ -21,7 +22,17 @@ impl Shim {
         let sender = Some((connection, request.id));
         match request.command {
             Command::Write { offset, close } => {
-                let outcome = self.stdin.write(data, offset, close);
+                let position = offset.map_or(Position::Next, Position::Stdin);
+                let outcome = self.stdin.write(data, position, close);
+                self.reply(connection, request.id, outcome);
+            }
+            Command::WriteFrom {
+                ref writer,
+                offset,
+                close,
+            } => {
+                let position = Position::Writer(writer, offset);
+                let outcome = self.stdin.write(data, position, close);
                 self.reply(connection, request.id, outcome);
             }
             Command::Signal {
