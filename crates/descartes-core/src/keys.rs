@@ -17,8 +17,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use descartes_client::ClientBundle;
 use descartes_transport::{Keypair, PublicKey, SecretKey};
-use serde::{Deserialize, Serialize};
 
 use crate::error::KeyError;
 
@@ -30,33 +30,6 @@ pub use clients::{AuthorizedClients, Role};
 #[derive(Debug)]
 pub struct KeyStore {
     keypair: Keypair,
-}
-
-/// All that a client needs to connect.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ClientBundle {
-    /// Where requests go.
-    pub endpoint: String,
-    /// Where events come from; empty where the server has none.
-    #[serde(default)]
-    pub pub_endpoint: String,
-    /// The server's public key, in Z85.
-    pub server_key: String,
-    /// The client's public key, in Z85.
-    pub public_key: String,
-    /// The client's secret key, in Z85.
-    pub secret_key: String,
-}
-
-impl std::fmt::Debug for ClientBundle {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("ClientBundle")
-            .field("endpoint", &self.endpoint)
-            .field("public_key", &self.public_key)
-            .finish_non_exhaustive()
-    }
 }
 
 impl KeyStore {

@@ -15,12 +15,12 @@
 //! ```
 //!
 //! The crate also re-exports the public API of the crates below it, so that a program needs only
-//! this one: [`protocol`] (the messages), [`transport`] (the sockets), [`runner`] (the agents).
+//! this one: [`protocol`] (the messages), [`transport`] (the sockets), [`runner`] (the agents), [`client`] (the other
+//! side).
 //!
 //! A request goes `socket -> decode -> `[`Dispatch`]` -> handler -> reply`. [`Dispatch`] is the one
 //! seam at which something else than this machine's agents can be put behind the sockets.
 
-mod address;
 mod config;
 mod dispatch;
 mod error;
@@ -31,12 +31,16 @@ mod publisher;
 mod server;
 mod stats;
 
+pub use descartes_client as client;
 pub use descartes_protocol as protocol;
 pub use descartes_runner as runner;
 pub use descartes_transport as transport;
 
-pub use address::{AddressError, ServerAddress};
 pub use config::{ConfigFault, OnShutdown, SecurityConfig, SecurityMode, ZmqServerConfig};
+pub use descartes_client::{
+    AddressError, ClientBundle, ClientError, ServerAddress, ZmqAgentRunner, ZmqClient,
+    ZmqRunnerConfig,
+};
 pub use descartes_protocol::{
     AgentConfig, AgentId, AgentInfo, AgentStatus, EndReason, ErrorCode, PROTOCOL_VERSION,
 };
@@ -46,6 +50,6 @@ pub use descartes_runner::{
 };
 pub use dispatch::{Caller, Dispatch, Dispatched};
 pub use error::{AgentResult, KeyError, ServerError};
-pub use keys::{AuthorizedClients, ClientBundle, KeyStore, Role};
+pub use keys::{AuthorizedClients, KeyStore, Role};
 pub use server::ZmqAgentServer;
 pub use stats::ServerStats;

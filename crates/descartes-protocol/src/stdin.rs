@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use uuid::Uuid;
+
 use crate::codec::{Decode, Encode, Fault, Problem, Reader, Writer};
 use crate::limits::MAX_WRITER_ID_BYTES;
 
@@ -42,6 +44,12 @@ impl WriterId {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<Uuid> for WriterId {
+    fn from(id: Uuid) -> Self {
+        Self(id.to_string())
     }
 }
 

@@ -4,9 +4,11 @@
 //! slow machine does not reach, and panics with what it was waiting for.
 
 mod client;
+mod proxy;
 mod server;
 
 pub use client::{Client, shell};
+pub use proxy::{CuttingProxy, LossyProxy};
 pub use server::{TestServer, config, shell_backends};
 
 use std::future::Future;

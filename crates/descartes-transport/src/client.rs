@@ -4,7 +4,7 @@
 mod connection;
 
 use bytes::Bytes;
-use omq_tokio::{Message, Options, Socket, SocketType};
+use omq_tokio::{Message, Socket, SocketType};
 
 use crate::Closed;
 use crate::endpoint::Endpoint;
@@ -31,12 +31,7 @@ impl Requester {
         security: ClientSecurity,
         limits: &Limits,
     ) -> Result<Self, ConnectError> {
-        let (socket, connection) = connect(
-            SocketType::Dealer,
-            endpoint,
-            security.apply(limits.options()),
-        )
-        .await?;
+        let (socket, connection) = connect(SocketType::Dealer, endpoint, security, limits).await?;
         Ok(Self { socket, connection })
     }
 
@@ -104,8 +99,7 @@ impl Subscriber {
         security: ClientSecurity,
         limits: &Limits,
     ) -> Result<Self, ConnectError> {
-        let (socket, connection) =
-            connect(SocketType::Sub, endpoint, security.apply(limits.options())).await?;
+        let (socket, connection) = connect(SocketType::Sub, endpoint, security, limits).await?;
         Ok(Self { socket, connection })
     }
 
@@ -194,7 +188,8 @@ pub enum ConnectError {
 async fn connect(
     kind: SocketType,
     endpoint: &Endpoint,
-    options: Options,
+    security: ClientSecurity,
+    limits: &Limits,
 ) -> Result<(Socket, ConnectionWatch), ConnectError> {
     if endpoint.is_wildcard() {
         return Err(ConnectError::Wildcard {
@@ -206,12 +201,14 @@ async fn connect(
             endpoint: endpoint.clone(),
         });
     }
+    let encrypts = matches!(security, ClientSecurity::Curve { .. });
+    let options = security.apply(limits.options());
     let refused = |error: omq_tokio::Error| ConnectError::Limits {
         endpoint: endpoint.clone(),
         reason: error.to_string(),
     };
     let socket = Socket::try_new(kind, options).map_err(refused)?;
-    let connection = ConnectionWatch::start(socket.monitor());
+    let connection = ConnectionWatch::start(socket.monitor(), encrypts);
     socket.connect(endpoint.to_omq()).await.map_err(refused)?;
     Ok((socket, connection))
 }

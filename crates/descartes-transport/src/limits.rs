@@ -29,7 +29,7 @@ pub struct Limits {
     pub max_pending_handshakes: usize,
     /// Time from accept or dial to the end of the handshake; default 5 s.
     pub handshake_timeout: Duration,
-    /// Time between two pings to a peer; default 10 s.
+    /// Time between two pings to a peer; default 10 s. Zero: none, and a silent peer stays connected.
     pub heartbeat_interval: Duration,
     /// A peer from which nothing came for this long is disconnected; default 30 s.
     pub heartbeat_timeout: Duration,
@@ -102,13 +102,18 @@ impl Default for KeepAlive {
 impl Limits {
     pub(crate) fn options(&self) -> Options {
         let keepalive = self.tcp_keepalive;
-        Options::new()
+        let options = if self.heartbeat_interval.is_zero() {
+            Options::new()
+        } else {
+            Options::new()
+                .heartbeat_interval(self.heartbeat_interval)
+                .heartbeat_timeout(self.heartbeat_timeout)
+                .heartbeat_ttl(self.heartbeat_ttl)
+        };
+        options
             .max_message_size(self.max_message_size)
             .max_pending_handshakes(self.max_pending_handshakes)
             .handshake_timeout(self.handshake_timeout)
-            .heartbeat_interval(self.heartbeat_interval)
-            .heartbeat_timeout(self.heartbeat_timeout)
-            .heartbeat_ttl(self.heartbeat_ttl)
             .linger(self.linger)
             .tcp_user_timeout(self.tcp_user_timeout)
             .tcp_keepalive(OmqKeepAlive::Enabled {

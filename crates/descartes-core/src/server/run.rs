@@ -12,13 +12,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::requests::Requests;
 use super::{Phase, Run, Serving, ZmqAgentServer};
-use crate::address::ServerAddress;
 use crate::config::{OnShutdown, SecurityMode, Settled, ZmqServerConfig, host_name};
 use crate::error::{AgentResult, ServerError};
 use crate::events::EventLog;
 use crate::handlers::{Handlers, Shared};
 use crate::keys::{AuthorizedClients, KeyStore};
 use crate::publisher::{Parts, Publisher};
+use descartes_client::ServerAddress;
 
 /// The sockets, and the clients that they let in.
 struct Sockets {

@@ -59,7 +59,7 @@ async fn subscriber(endpoint: &Endpoint, security: ClientSecurity) -> Subscriber
 fn is_shut_out(state: &ConnectionState) -> bool {
     matches!(
         state,
-        ConnectionState::Failing { .. } | ConnectionState::Refused { .. }
+        ConnectionState::Mismatched { .. } | ConnectionState::Refused { .. }
     )
 }
 
@@ -90,7 +90,7 @@ async fn an_unlisted_key_is_refused_by_the_request_socket() {
     assert_eq!(
         state,
         ConnectionState::Refused {
-            reason: "CURVE peer sent ERROR: 400".to_owned()
+            reason: "the server does not know this key".to_owned()
         }
     );
 

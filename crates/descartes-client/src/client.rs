@@ -1,0 +1,213 @@
+//! The client's handle, and what is asked of the server itself.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use descartes_protocol::{
+    EndReason, HealthCheckRequest, Raw, Reply, Request, StatsRequest, StreamSelection, StringMap,
+};
+use tokio::sync::Semaphore;
+
+use crate::call::{Answered, Call};
+use crate::config::ZmqRunnerConfig;
+use crate::error::{ClientError, ConfigError};
+use crate::link::Link;
+
+/// Requests under way at once. With [`POLLS_MAX`] below the 1,024 that a server lets one connection have.
+const REQUESTS_MAX: usize = 480;
+
+/// Long polls under way at once: they must not keep quick requests waiting.
+const POLLS_MAX: usize = 480;
+
+/// The longest that the server is asked to hold a request; it cuts that where its own limit is lower.
+const POLL_MAX: Duration = Duration::from_secs(10);
+
+/// A connection to one server, shared by all clones.
+///
+/// It connects at its first request, and runs on the tokio runtime of that request. Any number of requests may be made
+/// at once; beyond 480 quick and 480 waiting ones the next wait for their turn. Dropping the last clone disconnects.
+///
+/// All methods return [`ClientError`]; those that may be repeated are, as [`ZmqRunnerConfig`] says.
+///
+/// # Cancel safety
+/// Dropping the future of a request forgets its reply; what was asked for may be done nevertheless.
+#[derive(Debug, Clone)]
+pub struct ZmqClient {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    link: Result<Link, ConfigError>,
+    requests: Semaphore,
+    polls: Semaphore,
+}
+
+/// How a server is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerHealth {
+    /// Whether it takes work: one that shuts down does not.
+    pub healthy: bool,
+    /// The version of the protocol that it speaks.
+    pub protocol_version: String,
+    /// Seconds since it started.
+    pub uptime_secs: u64,
+    /// Agents that have not ended.
+    pub active_agents: u64,
+    /// What else it says of itself: `server_id`, `server_version`, `pub_endpoint`.
+    pub metadata: StringMap,
+}
+
+/// How an agent ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// The code that it exited with.
+    pub exit_code: Option<i32>,
+    /// The number of the signal that ended it.
+    pub exit_signal: Option<i32>,
+    /// Why it ended.
+    pub end_reason: Option<EndReason>,
+    /// Whether it had to be killed, as its grace time was over.
+    pub forced: bool,
+}
+
+/// What to look for in an agent's output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputQuery {
+    /// Where.
+    pub stream: StreamSelection,
+    /// A regular expression that a line has to match. Default: every line does.
+    pub filter: Option<String>,
+    /// At most so many matching lines. Default: the server's limit.
+    pub limit: Option<u64>,
+    /// How many matching lines to pass over first. Default: none.
+    pub offset: Option<u64>,
+}
+
+impl Default for OutputQuery {
+    fn default() -> Self {
+        Self {
+            stream: StreamSelection::Both,
+            filter: None,
+            limit: None,
+            offset: None,
+        }
+    }
+}
+
+impl ZmqClient {
+    /// A client with these settings. Nothing is connected yet; settings that are wrong are told by the first request.
+    #[must_use]
+    pub fn new(config: ZmqRunnerConfig) -> Self {
+        let inner = Inner {
+            link: config.check().map(Link::new),
+            requests: Semaphore::new(REQUESTS_MAX),
+            polls: Semaphore::new(POLLS_MAX),
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// The server's counters, by name.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn stats(&self) -> Result<BTreeMap<String, Raw>, ClientError> {
+        let request = StatsRequest {
+            request_id: new_id(),
+        };
+        match self.call(request, Call::harmless("stats")).await?.reply {
+            Reply::Stats(reply) => {
+                let entries = reply.stats.entries();
+                Ok(entries
+                    .map(|(name, value)| (name.to_owned(), value))
+                    .collect())
+            }
+            _ => Err(Call::unexpected("stats")),
+        }
+    }
+
+    /// How long the server may hold a request: no longer than a reply is waited for, so that a lost one is noticed.
+    pub(crate) fn poll_time(&self) -> Duration {
+        let limit = self
+            .inner
+            .link
+            .as_ref()
+            .map(|link| link.config().request_timeout);
+        limit.map_or(POLL_MAX, |limit| limit.min(POLL_MAX))
+    }
+
+    pub(crate) async fn ask_health(&self) -> Result<ServerHealth, ClientError> {
+        let request = HealthCheckRequest {
+            request_id: new_id(),
+        };
+        match self
+            .call(request, Call::harmless("health check"))
+            .await?
+            .reply
+        {
+            Reply::HealthCheck(reply) => Ok(ServerHealth {
+                healthy: reply.healthy,
+                protocol_version: reply.protocol_version,
+                uptime_secs: reply.uptime_secs.unwrap_or_default(),
+                active_agents: reply.active_agents.unwrap_or_default(),
+                metadata: reply.metadata.unwrap_or_default(),
+            }),
+            _ => Err(Call::unexpected("health check")),
+        }
+    }
+
+    pub(crate) fn disconnect_link(&self) {
+        if let Ok(link) = &self.inner.link {
+            link.disconnect();
+        }
+    }
+
+    pub(crate) fn has_connection(&self) -> bool {
+        self.inner.link.as_ref().is_ok_and(Link::is_connected)
+    }
+
+    /// Makes a request that is answered at once.
+    pub(crate) async fn call(
+        &self,
+        request: impl Into<Request>,
+        call: Call,
+    ) -> Result<Answered, ClientError> {
+        self.take_turn(&self.inner.requests, request.into(), call)
+            .await
+    }
+
+    /// Makes a request that the server may hold for a while.
+    pub(crate) async fn poll(
+        &self,
+        request: impl Into<Request>,
+        call: Call,
+    ) -> Result<Answered, ClientError> {
+        self.take_turn(&self.inner.polls, request.into(), call)
+            .await
+    }
+
+    async fn take_turn(
+        &self,
+        turns: &Semaphore,
+        request: Request,
+        call: Call,
+    ) -> Result<Answered, ClientError> {
+        let link = self.link()?;
+        // It is never closed; were it, there would be no bound and no harm.
+        let _turn = turns.acquire().await;
+        call.make(link, &request).await
+    }
+
+    fn link(&self) -> Result<&Link, ClientError> {
+        let link = self.inner.link.as_ref();
+        link.map_err(|error| ClientError::Config(error.clone()))
+    }
+}
+
+/// A new name for a request, a client or a writer.
+pub(crate) fn new_id() -> String {
+    uuid::Uuid::new_v4().to_string()
+}

@@ -1,0 +1,249 @@
+//! Following what happens to agents.
+//!
+//! The server numbers its events without holes and keeps the last 65,536 of them. So a reader needs no more than to ask
+//! for what comes after a number, and have the server hold the request until there is something: nothing can be dropped
+//! on the way, and a broken connection or a slow reader only means asking later. Where events are gone all the same, a
+//! list takes their place.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use descartes_protocol::{AgentId, AgentInfo, EventsRequest, EventsResponse, Reply, StatusUpdate};
+use tokio::time::Instant;
+
+use crate::agents::{ListFilter, Position};
+use crate::call::Call;
+use crate::client::{ZmqClient, new_id};
+use crate::error::ClientError;
+
+/// Time between two questions to a server that does not hold them.
+const PACE: Duration = Duration::from_millis(500);
+
+/// What [`StatusUpdates`] brings.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StatusItem {
+    /// How things stand: all agents, or the one that is followed. It is the first item, and comes again whenever
+    /// events are gone for good.
+    Agents {
+        /// The agents, the oldest first.
+        agents: Vec<AgentInfo>,
+        /// Whether things may have happened since the last item that no update tells of: the server was started anew,
+        /// or this reader was too slow for the 65,536 events that are kept. False for the first item.
+        gap: bool,
+    },
+    /// Something happened after that.
+    Update(StatusUpdate),
+}
+
+/// Follows the events of one server, of all agents or of one: every event once and in order, across broken connections.
+///
+/// Agents that started before this did, and what became of them, are in the first item.
+#[derive(Debug)]
+pub struct StatusUpdates {
+    cursor: Cursor,
+    ready: VecDeque<StatusItem>,
+}
+
+/// A place in a server's events.
+#[derive(Debug)]
+pub(crate) struct Cursor {
+    client: ZmqClient,
+    agent: Option<AgentId>,
+    position: Position,
+}
+
+/// What follows a place in a server's events.
+#[derive(Debug)]
+pub(crate) enum Page {
+    Events(Vec<StatusUpdate>),
+    /// Events are gone, or of another run of the server: the cursor has to be put to a new place.
+    Gap,
+}
+
+impl ZmqClient {
+    /// Follows what happens, to one agent or to all, from now on.
+    ///
+    /// # Errors
+    /// [`ClientError`]; `agent_not_found` for an agent that the server does not know.
+    pub async fn status_updates(
+        &self,
+        agent: Option<AgentId>,
+    ) -> Result<StatusUpdates, ClientError> {
+        let (agents, cursor) = look(self, agent).await?;
+        Ok(StatusUpdates {
+            cursor,
+            ready: VecDeque::from([StatusItem::Agents { agents, gap: false }]),
+        })
+    }
+
+    /// The events that the server still has, oldest first.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn recent_events(
+        &self,
+        agent: Option<AgentId>,
+    ) -> Result<Vec<StatusUpdate>, ClientError> {
+        let end = self.position().await?;
+        let mut position = Position {
+            sequence: 0,
+            ..end.clone()
+        };
+        let mut events = Vec::new();
+        while position.sequence < end.sequence {
+            let page = self.events_after(&position, agent, Duration::ZERO).await?;
+            if page.epoch != position.epoch || page.next_sequence <= position.sequence {
+                break;
+            }
+            position.sequence = page.next_sequence;
+            events.extend(page.events);
+        }
+        Ok(events)
+    }
+
+    /// Where the server's events end now.
+    pub(crate) async fn position(&self) -> Result<Position, ClientError> {
+        let nothing = ListFilter {
+            limit: Some(0),
+            ..ListFilter::default()
+        };
+        Ok(self.list_and_position(&nothing).await?.1)
+    }
+
+    async fn events_after(
+        &self,
+        position: &Position,
+        agent_id: Option<AgentId>,
+        wait: Duration,
+    ) -> Result<EventsResponse, ClientError> {
+        let request = EventsRequest {
+            request_id: new_id(),
+            epoch: position.epoch.clone(),
+            after_sequence: position.sequence,
+            limit: None,
+            agent_id,
+            wait_ms: Some(wait.as_millis().try_into().unwrap_or(u64::MAX)),
+        };
+        let call = Call::harmless("events").taking(wait);
+        let answered = if wait.is_zero() {
+            self.call(request, call).await?
+        } else {
+            self.poll(request, call).await?
+        };
+        match answered.reply {
+            Reply::Events(reply) => Ok(reply),
+            _ => Err(Call::unexpected("events")),
+        }
+    }
+}
+
+impl StatusUpdates {
+    /// The next item, as soon as there is one.
+    ///
+    /// # Errors
+    /// [`ClientError`]. The reader can be used again after it, and goes on where it was.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub async fn next(&mut self) -> Result<StatusItem, ClientError> {
+        loop {
+            if let Some(item) = self.ready.pop_front() {
+                return Ok(item);
+            }
+            match self.cursor.next().await? {
+                Page::Events(events) => {
+                    self.ready
+                        .extend(events.into_iter().map(StatusItem::Update));
+                }
+                Page::Gap => {
+                    let (agents, cursor) = look(&self.cursor.client, self.cursor.agent).await?;
+                    self.cursor = cursor;
+                    let gap = true;
+                    self.ready.push_back(StatusItem::Agents { agents, gap });
+                }
+            }
+        }
+    }
+}
+
+impl Cursor {
+    /// A cursor at the end of the server's events.
+    pub(crate) async fn at_end(
+        client: &ZmqClient,
+        agent: Option<AgentId>,
+    ) -> Result<Self, ClientError> {
+        let position = client.position().await?;
+        Ok(Self {
+            client: client.clone(),
+            agent,
+            position,
+        })
+    }
+
+    /// The one agent that is followed, if it is one.
+    pub(crate) fn agent(&self) -> Option<AgentId> {
+        self.agent
+    }
+
+    /// What follows, as soon as there is something.
+    pub(crate) async fn next(&mut self) -> Result<Page, ClientError> {
+        loop {
+            let asked = Instant::now();
+            let reply = self
+                .client
+                .events_after(&self.position, self.agent, self.client.poll_time())
+                .await?;
+            if reply.gap || reply.epoch != self.position.epoch {
+                return Ok(Page::Gap);
+            }
+            self.position.sequence = reply.next_sequence.max(self.position.sequence);
+            if !reply.events.is_empty() {
+                return Ok(Page::Events(reply.events));
+            }
+            // Not every server holds the request: those that do not are asked now and then.
+            tokio::time::sleep_until(asked + PACE).await;
+        }
+    }
+}
+
+/// How things stand, and where events go on from there.
+async fn look(
+    client: &ZmqClient,
+    agent: Option<AgentId>,
+) -> Result<(Vec<AgentInfo>, Cursor), ClientError> {
+    let Some(id) = agent else {
+        let (agents, position) = client.list_and_position(&ListFilter::default()).await?;
+        let cursor = Cursor {
+            client: client.clone(),
+            agent,
+            position,
+        };
+        return Ok((agents, cursor));
+    };
+    let mut cursor = Cursor::at_end(client, agent).await?;
+    let info = client.agent(id).await?;
+    // The agent was looked at after the cursor was put there: what it includes already is passed over.
+    cursor.pass_over(info.agent_sequence).await?;
+    Ok((vec![info], cursor))
+}
+
+impl Cursor {
+    /// Moves beyond the events of its agent up to this one.
+    async fn pass_over(&mut self, agent_sequence: u64) -> Result<(), ClientError> {
+        loop {
+            let page = self
+                .client
+                .events_after(&self.position, self.agent, Duration::ZERO)
+                .await?;
+            if page.gap || page.events.is_empty() {
+                return Ok(());
+            }
+            for event in page.events {
+                if event.agent_sequence > Some(agent_sequence) {
+                    return Ok(());
+                }
+                self.position.sequence = event.sequence.unwrap_or(self.position.sequence);
+            }
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Reading what agents write.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use descartes_protocol::{AgentId, Command, Raw, Stream};
+
+use crate::agents::missing;
+use crate::client::ZmqClient;
+use crate::error::ClientError;
+
+/// Where to begin to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// At so many bytes after the stream's beginning.
+    Offset(u64),
+}
+
+/// Some output of one stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OutputChunk {
+    /// How many bytes of the stream came before `data`.
+    pub offset: u64,
+    /// The bytes.
+    pub data: Bytes,
+    /// The oldest byte that the server still keeps.
+    pub first_offset: u64,
+    /// How many bytes are gone between what was asked for and `data`: dropped as the stream outgrew its limit, or never
+    /// written as the disk was full.
+    pub lost_bytes: u64,
+    /// Whether the agent has ended and nothing follows.
+    pub eof: bool,
+}
+
+impl OutputChunk {
+    /// Where to go on reading.
+    #[must_use]
+    pub fn next_offset(&self) -> u64 {
+        self.offset + self.data.len() as u64
+    }
+}
+
+/// Reads one stream of an agent piece by piece: every byte once and in order, across broken connections and restarts
+/// of the server. What is gone for good shows as [`OutputChunk::lost_bytes`].
+///
+/// It holds one piece at a time: a reader that is slow slows nobody, and what it has not read stays on the server's
+/// disk.
+#[derive(Debug)]
+pub struct OutputReader {
+    client: ZmqClient,
+    agent: AgentId,
+    stream: Stream,
+    from: ReadFrom,
+    eof: bool,
+}
+
+impl ZmqClient {
+    /// What an agent has written from there on, as much as one reply holds, without waiting for more.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn read(
+        &self,
+        agent: AgentId,
+        stream: Stream,
+        from: ReadFrom,
+    ) -> Result<OutputChunk, ClientError> {
+        self.output(agent, stream, from).read(Duration::ZERO).await
+    }
+
+    /// A reader of one stream, from there on. Nothing is asked of the server yet.
+    #[must_use]
+    pub fn output(&self, agent: AgentId, stream: Stream, from: ReadFrom) -> OutputReader {
+        OutputReader {
+            client: self.clone(),
+            agent,
+            stream,
+            from,
+            eof: false,
+        }
+    }
+}
+
+impl OutputReader {
+    /// The next piece, as soon as there is one; `None` at the end of an agent that has ended.
+    ///
+    /// # Errors
+    /// [`ClientError`]. The reader can be used again after it, and goes on where it was.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub async fn next(&mut self) -> Result<Option<OutputChunk>, ClientError> {
+        while !self.eof {
+            let chunk = self.read(self.client.poll_time()).await?;
+            if !chunk.data.is_empty() || chunk.lost_bytes > 0 {
+                return Ok(Some(chunk));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The next piece of what is there already; `None` where there is nothing now.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub async fn next_available(&mut self) -> Result<Option<OutputChunk>, ClientError> {
+        if self.eof {
+            return Ok(None);
+        }
+        let chunk = self.read(Duration::ZERO).await?;
+        let is_something = !chunk.data.is_empty() || chunk.lost_bytes > 0;
+        Ok(is_something.then_some(chunk))
+    }
+
+    /// Whether the agent has ended and all that it wrote was read.
+    #[must_use]
+    pub fn is_at_end(&self) -> bool {
+        self.eof
+    }
+
+    async fn read(&mut self, wait: Duration) -> Result<OutputChunk, ClientError> {
+        let ReadFrom::Offset(offset) = self.from;
+        let command = Command::Read {
+            stream: self.stream,
+            offset: Some(offset),
+            max_bytes: None,
+            wait,
+        };
+        let data = self.client.command(self.agent, &command).await?;
+        let mut chunk = chunk(&data).ok_or_else(|| missing(command.command_type(), "data"))?;
+        chunk.lost_bytes = chunk.offset.saturating_sub(offset);
+        self.from = ReadFrom::Offset(chunk.next_offset());
+        self.eof = chunk.eof;
+        Ok(chunk)
+    }
+}
+
+fn chunk(data: &Raw) -> Option<OutputChunk> {
+    Some(OutputChunk {
+        offset: data.get("offset")?.as_u64()?,
+        data: data.get("data")?.as_bin()?,
+        first_offset: data.get("first_offset")?.as_u64()?,
+        lost_bytes: 0,
+        eof: data.get("eof")?.as_bool()?,
+    })
+}

@@ -1,0 +1,190 @@
+//! What lasts: output, events, waiting.
+
+use std::fmt::Write as _;
+
+use descartes_client::protocol::{AgentStatus, Stream, UpdateType};
+use descartes_client::{ReadFrom, StatusItem, ZmqAgentRunner};
+use descartes_testkit::{CuttingProxy, TestServer, config as server_config, shell, soon};
+
+use crate::{client, config};
+
+const LINES: usize = 300;
+
+fn counting() -> String {
+    format!("i=0; while [ $i -lt {LINES} ]; do echo line $i; i=$((i+1)); sleep 0.005; done; exit 3")
+}
+
+fn counted() -> String {
+    (0..LINES).fold(String::new(), |mut all, line| {
+        let _ = writeln!(all, "line {line}");
+        all
+    })
+}
+
+#[tokio::test]
+async fn output_is_whole_across_cut_connections() {
+    let server = TestServer::start().await;
+    let proxy = CuttingProxy::start(&server.server.endpoint().unwrap()).await;
+    let client = client(&proxy.endpoint);
+    let agent = client.spawn_remote(shell(&counting()), None).await.unwrap();
+    let mut output = client.output(agent.id, Stream::Stdout, ReadFrom::Offset(0));
+    let mut read = Vec::new();
+    let reading = async {
+        while let Some(chunk) = output.next().await.unwrap() {
+            assert_eq!(chunk.lost_bytes, 0);
+            assert_eq!(chunk.offset, read.len() as u64);
+            read.extend_from_slice(&chunk.data);
+            if read.len() % 7 == 0 {
+                proxy.cut();
+            }
+        }
+    };
+    soon("all output", reading).await;
+    assert_eq!(String::from_utf8(read).unwrap(), counted());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn output_and_waiting_go_on_across_a_crash_of_the_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let endpoint = format!("ipc://{}/server.sock", dir.path().display());
+    let start = |dir: tempfile::TempDir| {
+        let mut config = server_config(dir.path());
+        config.endpoint.clone_from(&endpoint);
+        TestServer::start_in(dir, config)
+    };
+    let mut server = start(dir).await;
+    let client = descartes_client::ZmqClient::new(descartes_client::ZmqRunnerConfig {
+        max_reconnect_attempts: 60,
+        ..config(&endpoint)
+    });
+    let agent = client.spawn_remote(shell(&counting()), None).await.unwrap();
+    let waiter = client.clone();
+    let waiting = tokio::spawn(async move { waiter.wait(agent.id).await });
+    let mut output = client.output(agent.id, Stream::Stdout, ReadFrom::Offset(0));
+    let reading = tokio::spawn(async move {
+        let mut read = Vec::new();
+        while let Some(chunk) = output.next().await.unwrap() {
+            read.extend_from_slice(&chunk.data);
+        }
+        read
+    });
+    for _ in 0..3 {
+        let asker = server.client().await;
+        let so_far = asker.info(agent.id).await.output.stdout_bytes;
+        let more = |output: &[u8]| output.len() as u64 > so_far;
+        asker.stdout_until(agent.id, more).await;
+        server = start(server.crash().await).await;
+    }
+    let read = soon("all output", reading).await.unwrap();
+    assert_eq!(String::from_utf8(read).unwrap(), counted());
+    let info = soon("the end", waiting).await.unwrap().unwrap();
+    assert_eq!(
+        (info.status, info.exit_code),
+        (AgentStatus::Failed, Some(3))
+    );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn every_event_comes_once_and_a_restart_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let endpoint = format!("ipc://{}/server.sock", dir.path().display());
+    let start = |dir: tempfile::TempDir| {
+        let mut config = server_config(dir.path());
+        config.endpoint.clone_from(&endpoint);
+        TestServer::start_in(dir, config)
+    };
+    let server = start(dir).await;
+    let client = client(&endpoint);
+    let first = client.spawn_remote(shell("cat"), None).await.unwrap();
+    let mut updates = client.subscribe_status_updates(None).await.unwrap();
+    let StatusItem::Agents { agents, gap: false } = updates.next().await.unwrap() else {
+        panic!("the first item is no list");
+    };
+    assert_eq!(agents.len(), 1);
+    let second = client.spawn_remote(shell("exit 4"), None).await.unwrap();
+    let mut seen = Vec::new();
+    while seen.len() < 2 {
+        match soon("an event", updates.next()).await.unwrap() {
+            StatusItem::Update(update) => seen.push((update.agent_id, update.update_type)),
+            StatusItem::Agents { .. } => panic!("events are gone"),
+        }
+    }
+    assert_eq!(
+        seen,
+        [
+            (second.id, UpdateType::StatusChanged),
+            (second.id, UpdateType::Completed)
+        ]
+    );
+    let server = start(server.crash().await).await;
+    let item = soon("the list", updates.next()).await.unwrap();
+    let StatusItem::Agents { agents, gap: true } = item else {
+        panic!("{item:?}");
+    };
+    assert_eq!(agents.len(), 2);
+    client.kill_agent(first.id).await.unwrap();
+    let item = soon("an event", updates.next()).await.unwrap();
+    assert!(
+        matches!(&item, StatusItem::Update(update) if update.status == Some(AgentStatus::Terminated)),
+        "{item:?}"
+    );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn one_agents_events_leave_out_the_others_and_what_was_before() {
+    let server = TestServer::start().await;
+    let client = client(&server.server.endpoint().unwrap());
+    let agent = client.spawn_remote(shell("cat"), None).await.unwrap();
+    let other = client.spawn_remote(shell("cat"), None).await.unwrap();
+    let mut updates = client
+        .subscribe_status_updates(Some(agent.id))
+        .await
+        .unwrap();
+    let item = updates.next().await.unwrap();
+    assert!(
+        matches!(&item, StatusItem::Agents { agents, .. } if agents.len() == 1),
+        "{item:?}"
+    );
+    client.kill_agent(other.id).await.unwrap();
+    client.kill_agent(agent.id).await.unwrap();
+    let item = soon("an event", updates.next()).await.unwrap();
+    let StatusItem::Update(update) = item else {
+        panic!("{item:?}");
+    };
+    assert_eq!(update.agent_id, agent.id);
+    assert_eq!(update.update_type, UpdateType::Terminated);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn waiting_ends_with_one_or_with_all() {
+    let server = TestServer::start().await;
+    let client = client(&server.server.endpoint().unwrap());
+    let mut agents = Vec::new();
+    for code in 0..20 {
+        let script = format!("read -r line; exit {code}");
+        agents.push(client.spawn_remote(shell(&script), None).await.unwrap().id);
+    }
+    let any = {
+        let (client, agents) = (client.clone(), agents.clone());
+        tokio::spawn(async move { client.wait_any(&agents).await })
+    };
+    client.write_agent_stdin(agents[13], b"go\n").await.unwrap();
+    let ended = soon("one end", any).await.unwrap().unwrap().unwrap();
+    assert_eq!((ended.id, ended.exit_code), (agents[13], Some(13)));
+    let all = {
+        let (client, agents) = (client.clone(), agents.clone());
+        tokio::spawn(async move { client.wait_all(&agents).await })
+    };
+    for agent in agents.iter().filter(|agent| **agent != agents[13]) {
+        client.write_agent_stdin(*agent, b"go\n").await.unwrap();
+    }
+    let ended = soon("all ends", all).await.unwrap().unwrap();
+    let codes: Vec<_> = ended.iter().map(|info| info.exit_code).collect();
+    assert_eq!(codes, (0..20).map(Some).collect::<Vec<_>>());
+    assert_eq!(client.wait_any(&[]).await.unwrap(), None);
+    server.stop().await;
+}
