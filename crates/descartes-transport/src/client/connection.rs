@@ -65,15 +65,17 @@ impl ConnectionWatch {
     pub(super) fn start(mut events: MonitorStream, encrypts: bool) -> Self {
         let (sender, receiver) = watch::channel(ConnectionState::Connecting);
         tokio::spawn(async move {
-            let mut is_reached = false;
+            let mut attempt = Attempt::default();
             loop {
                 match events.recv().await {
                     Ok(MonitorEvent::Closed) | Err(MonitorRecvError::Closed) => break,
-                    Ok(MonitorEvent::Connected { .. }) => is_reached = true,
                     Ok(event) => {
-                        if let Some(next) = state_after(event, is_reached, encrypts) {
-                            is_reached = false;
-                            sender.send_if_modified(|state| advance(state, next));
+                        if let Some(next) = attempt.state_after(event, encrypts) {
+                            sender.send_if_modified(|state| {
+                                let changed = *state != next;
+                                *state = next;
+                                changed
+                            });
                         }
                     }
                     // The events that follow tell how things stand.
@@ -85,35 +87,49 @@ impl ConnectionWatch {
     }
 }
 
-/// Returns whether the state has changed.
-fn advance(state: &mut ConnectionState, next: ConnectionState) -> bool {
-    // A retry that is announced says less than the failure before it.
-    let says_less = next == nothing_there() && matches!(state, ConnectionState::Failing { .. });
-    if *state == next || says_less {
-        return false;
-    }
-    *state = next;
-    true
+/// How far an attempt to connect has come.
+#[derive(Debug, Default)]
+struct Attempt {
+    is_reached: bool,
+    /// Whether it was told why it failed. The announcement of the next one says less.
+    is_explained: bool,
 }
 
-fn state_after(event: MonitorEvent, is_reached: bool, encrypts: bool) -> Option<ConnectionState> {
-    Some(match event {
-        MonitorEvent::HandshakeSucceeded { .. } => ConnectionState::Connected,
-        MonitorEvent::HandshakeFailed { reason, .. } => ConnectionState::Mismatched {
-            reason: mismatch(reason, encrypts),
-        },
-        MonitorEvent::Disconnected { reason, .. } => ConnectionState::Failing {
-            reason: describe(&reason),
-        },
-        MonitorEvent::ConnectStopped { reason, .. } => ConnectionState::Refused {
-            reason: describe(&reason),
-        },
-        MonitorEvent::ConnectDelayed { .. } if is_reached => ConnectionState::Mismatched {
-            reason: hung_up(encrypts),
-        },
-        MonitorEvent::ConnectDelayed { .. } => nothing_there(),
-        _ => return None,
-    })
+impl Attempt {
+    fn state_after(&mut self, event: MonitorEvent, encrypts: bool) -> Option<ConnectionState> {
+        let failed = |state| (state, true);
+        let (state, is_explained) = match event {
+            MonitorEvent::Connected { .. } => {
+                self.is_reached = true;
+                return None;
+            }
+            MonitorEvent::HandshakeSucceeded { .. } => (ConnectionState::Connected, false),
+            MonitorEvent::HandshakeFailed { reason, .. } => failed(ConnectionState::Mismatched {
+                reason: mismatch(reason, encrypts),
+            }),
+            MonitorEvent::Disconnected { reason, .. } => failed(ConnectionState::Failing {
+                reason: describe(&reason),
+            }),
+            MonitorEvent::ConnectStopped { reason, .. } => failed(ConnectionState::Refused {
+                reason: describe(&reason),
+            }),
+            MonitorEvent::ConnectDelayed { .. } if self.is_explained => {
+                *self = Self::default();
+                return None;
+            }
+            MonitorEvent::ConnectDelayed { .. } if self.is_reached => {
+                let reason = hung_up(encrypts);
+                (ConnectionState::Mismatched { reason }, false)
+            }
+            MonitorEvent::ConnectDelayed { .. } => (nothing_there(), false),
+            _ => return None,
+        };
+        *self = Self {
+            is_reached: false,
+            is_explained,
+        };
+        Some(state)
+    }
 }
 
 fn nothing_there() -> ConnectionState {
