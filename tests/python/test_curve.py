@@ -186,9 +186,12 @@ def test_an_observer_may_look_and_not_touch(server, listed, bundle, client, conn
     assert [info["id"] for info in observer.list()["agents"]] == [agent]
     assert observer.info(agent)["status"] == "running"
     assert observer.done(agent, "read_stdout", offset=0)["data"] == b"ready\n"
+    long_ago = {"secs_since_epoch": 0, "nanos_since_epoch": 0}
+    assert observer.done(agent, "read_stdout", since=long_ago)["data"] == b"ready\n"
     for reply in (
         observer.try_spawn("true"),
         observer.command(agent, "write_stdin", data="x\n"),
+        observer.command(agent, "read_stdout"),
         observer.command(agent, "signal", signal="KILL"),
         observer.command(agent, "stop"),
         observer.ask("batch_control_command", agent_ids=[agent], command_type="kill")["results"][0],

@@ -5,6 +5,7 @@ import time
 import pytest
 from client import Client
 from conftest import ECHO
+from waiting import eventually
 
 MEBIBYTE = 1024 * 1024
 
@@ -191,6 +192,40 @@ def test_reading_along_with_a_flood_gives_true_bytes_at_true_offsets(client):
         if chunk["eof"]:
             break
     assert offset == len(everything)
+
+
+def test_times_say_when_output_arrived_and_lead_back_to_it(client):
+    began = time.time()
+    agent = client.spawn_ready("echo ready; exec cat")
+    for word in ("one", "two"):
+        # Only output that comes later than this has a time of its own.
+        rest = time.time() + 0.02
+        eventually(lambda: time.time() > rest, "the clock")
+        client.done(agent, "write_stdin", data=f"{word}\n")
+        client.read_until(agent, f"{word}\n".encode())
+    client.done(agent, "close_stdin")
+    client.ended(agent)
+    times = client.done(agent, "read_stdout", offset=0, times=True)["times"]
+    assert [entry["offset"] for entry in times] == [0, 6, 10]
+    seconds = [seconds_of(entry["time"]) for entry in times]
+    assert began - 0.01 < seconds[0] < seconds[1] < seconds[2] <= time.time()
+    for entry, output in zip(times, [b"ready\none\ntwo\n", b"one\ntwo\n", b"two\n"]):
+        chunk = client.done(agent, "read_stdout", since=entry["time"])
+        assert (chunk["offset"], chunk["data"]) == (entry["offset"], output)
+        assert "times" not in chunk
+    within = client.done(agent, "read_stdout", offset=8, times=True, max_bytes=3)
+    assert within["times"] == [times[1] | {"offset": 8}, times[2]]
+    future = {"secs_since_epoch": 2**40, "nanos_since_epoch": 0}
+    chunk = client.done(agent, "read_stdout", since=future, offset=2)
+    assert (chunk["offset"], chunk["data"], chunk["eof"]) == (14, b"", True)
+    # The cursor has stayed where it was.
+    assert client.done(agent, "read_stdout", max_bytes=5)["data"] == b"ready"
+    wrong = client.command(agent, "read_stdout", since=5)
+    assert wrong["error_code"] == "malformed_message"
+
+
+def seconds_of(moment):
+    return moment["secs_since_epoch"] + moment["nanos_since_epoch"] / 1e9
 
 
 def test_stream_logs_says_where_live_output_is(server, client):

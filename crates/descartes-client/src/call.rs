@@ -86,7 +86,7 @@ impl Call {
         let config = link.config();
         let may_repeat = self.repeat != Repeat::Unsafe && config.attempts_again > 0;
         let attempts = if may_repeat {
-            config.attempts_again + 1
+            config.attempts_again.saturating_add(1)
         } else {
             1
         };
@@ -200,7 +200,8 @@ fn repeat(command: &Command) -> Repeat {
         | Command::StreamLogs
         | Command::Read {
             offset: Some(_), ..
-        } => Repeat::Harmless,
+        }
+        | Command::Read { since: Some(_), .. } => Repeat::Harmless,
         Command::Pause { .. }
         | Command::Resume
         | Command::Stop { .. }
@@ -210,7 +211,7 @@ fn repeat(command: &Command) -> Repeat {
             position: StdinPosition::Offset(_) | StdinPosition::Writer { .. },
             ..
         } => Repeat::Safe,
-        Command::Read { offset: None, .. }
+        Command::Read { .. }
         | Command::WriteStdin {
             position: StdinPosition::Next,
             ..

@@ -7,7 +7,7 @@ use std::time::Duration;
 use descartes_protocol::{
     EndReason, HealthCheckRequest, Raw, Reply, Request, StatsRequest, StreamSelection, StringMap,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::call::{Answered, Call};
 use crate::config::ZmqRunnerConfig;
@@ -162,6 +162,15 @@ impl ZmqClient {
     pub(crate) fn disconnect_link(&self) {
         if let Ok(link) = &self.inner.link {
             link.disconnect();
+        }
+    }
+
+    /// Follows whether there is a connection. Where the settings are wrong, there never is.
+    #[must_use]
+    pub fn connected(&self) -> watch::Receiver<bool> {
+        match &self.inner.link {
+            Ok(link) => link.connected(),
+            Err(_) => watch::channel(false).1,
         }
     }
 

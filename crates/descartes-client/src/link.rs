@@ -123,6 +123,10 @@ impl Link {
         *self.shared.connected.borrow()
     }
 
+    pub(crate) fn connected(&self) -> watch::Receiver<bool> {
+        self.shared.connected.subscribe()
+    }
+
     /// Sends a request, or has it wait for the connection that it calls for.
     pub(crate) async fn submit(&self, id: &str, body: Bytes, repeatable: bool) -> Ticket<'_> {
         let (answer, ticket) = oneshot::channel();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use descartes_protocol::{AgentId, Command, Raw, Stream};
+use descartes_protocol::{AgentId, Command, OutputTime, Raw, Stream, Timestamp};
 
 use crate::agents::missing;
 use crate::client::ZmqClient;
@@ -14,6 +14,8 @@ use crate::error::ClientError;
 pub enum ReadFrom {
     /// At so many bytes after the stream's beginning.
     Offset(u64),
+    /// At the first byte that the agent wrote at that time or later.
+    Since(Timestamp),
 }
 
 /// Some output of one stream.
@@ -28,6 +30,9 @@ pub struct OutputChunk {
     /// How many bytes are gone between what was asked for and `data`: dropped as the stream outgrew its limit, or never
     /// written as the disk was full.
     pub lost_bytes: u64,
+    /// When bytes arrived, as the agent's shim noted it: from each offset on, that time, to about 10 ms. Empty where
+    /// times were not asked for, or are not known.
+    pub times: Vec<OutputTime>,
     /// Whether the agent has ended and nothing follows.
     pub eof: bool,
 }
@@ -51,6 +56,7 @@ pub struct OutputReader {
     agent: AgentId,
     stream: Stream,
     from: ReadFrom,
+    with_times: bool,
     eof: bool,
 }
 
@@ -76,12 +82,22 @@ impl ZmqClient {
             agent,
             stream,
             from,
+            with_times: false,
             eof: false,
         }
     }
 }
 
 impl OutputReader {
+    /// Has the pieces come with the times at which their bytes arrived.
+    #[must_use]
+    pub fn with_times(self) -> Self {
+        Self {
+            with_times: true,
+            ..self
+        }
+    }
+
     /// The next piece, as soon as there is one; `None` at the end of an agent that has ended.
     ///
     /// # Errors
@@ -122,16 +138,23 @@ impl OutputReader {
     }
 
     async fn read(&mut self, wait: Duration) -> Result<OutputChunk, ClientError> {
-        let ReadFrom::Offset(offset) = self.from;
+        let (offset, since) = match self.from {
+            ReadFrom::Offset(offset) => (offset, None),
+            ReadFrom::Since(time) => (0, Some(time)),
+        };
         let command = Command::Read {
             stream: self.stream,
             offset: Some(offset),
             max_bytes: None,
             wait,
+            since,
+            times: self.with_times,
         };
         let data = self.client.command(self.agent, &command).await?;
         let mut chunk = chunk(&data).ok_or_else(|| missing(command.command_type(), "data"))?;
-        chunk.lost_bytes = chunk.offset.saturating_sub(offset);
+        if since.is_none() {
+            chunk.lost_bytes = chunk.offset.saturating_sub(offset);
+        }
         self.from = ReadFrom::Offset(chunk.next_offset());
         self.eof = chunk.eof;
         Ok(chunk)
@@ -144,6 +167,10 @@ fn chunk(data: &Raw) -> Option<OutputChunk> {
         data: data.get("data")?.as_bin()?,
         first_offset: data.get("first_offset")?.as_u64()?,
         lost_bytes: 0,
+        times: data
+            .get("times")
+            .and_then(|times| times.as_output_times())
+            .unwrap_or_default(),
         eof: data.get("eof")?.as_bool()?,
     })
 }

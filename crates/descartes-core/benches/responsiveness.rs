@@ -92,6 +92,8 @@ async fn poke(client: Client, ends: Arc<AtomicBool>, agents: Vec<AgentId>) {
                 offset: Some(0),
                 max_bytes: None,
                 wait: Duration::ZERO,
+                since: None,
+                times: false,
             };
             client.command(agent, &read).await;
             client.command(agent, &Command::GetStatus).await;

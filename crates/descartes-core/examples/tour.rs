@@ -102,6 +102,8 @@ async fn after_the_crash(dir: &Path, agent: AgentId) -> Result<()> {
         offset: Some(0),
         max_bytes: None,
         wait: Duration::ZERO,
+        since: None,
+        times: false,
     };
     let output = client.command(agent, &read).await?;
     let bytes = output

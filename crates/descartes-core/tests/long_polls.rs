@@ -162,6 +162,8 @@ async fn a_server_that_leaves_its_agents_answers_held_requests_first() {
         offset: Some(0),
         max_bytes: None,
         wait: PATIENCE,
+        since: None,
+        times: false,
     };
     let reading = reader.command(agent.id, &read);
     let stopping = async {

@@ -161,6 +161,8 @@ async fn a_pause_stops_every_process(means: Means) {
             offset: Some(offset),
             max_bytes: None,
             wait: Duration::from_millis(300),
+            since: None,
+            times: false,
         };
         let data = client.done(agent.id, &read).await;
         offset = data.get("next_offset").unwrap().as_u64().unwrap();

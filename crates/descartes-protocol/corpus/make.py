@@ -122,6 +122,11 @@ FULL = {
 # Payloads and data whose values are more than scalars.
 COMMANDS = {
     "write_stdin": {"data": b"y\n", "encoding": "utf8", "close": True, "writer": {"id": "w-1", "offset": 300}},
+    "read_stderr": {"offset": 7, "max_bytes": 100, "wait_ms": 0, "since": TIME, "times": True},
+}
+
+DATA = {
+    "read_stderr": {"data": b"a\nb\n", "times": [{"offset": 7, "time": TIME}, {"offset": 9, "time": TIME}]},
 }
 
 CONFIG_OPTIONAL = set(config()) - {"name", "model_backend", "task", "environment"}
@@ -204,6 +209,10 @@ def main():
         fields = {"request_id": "r1", "agent_id": AGENT, "command_type": command, "payload": payload}
         body = {"type": "control_command", **fields}
         (folder / f"control_command.{command}.bin").write_bytes(msgpack.packb(body))
+    for command, data in DATA.items():
+        fields = {"request_id": "r1", "agent_id": AGENT, "success": True, "data": data}
+        body = {"type": "command_response", **fields}
+        (folder / f"command_response.{command}.bin").write_bytes(msgpack.packb(body))
 
 
 main()

@@ -7,7 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::codec::Fault;
-use crate::{ErrorCode, PauseRequest, Raw, SignalNumber, SignalScope, StdinPosition, Stream};
+use crate::{
+    ErrorCode, PauseRequest, Raw, SignalNumber, SignalScope, StdinPosition, Stream, Timestamp,
+};
 
 /// What a [`ControlCommand`](crate::ControlCommand) or a
 /// [`BatchControlCommand`](crate::BatchControlCommand) asks of an agent.
@@ -50,6 +52,11 @@ pub enum Command {
         max_bytes: Option<u64>,
         /// How long to wait for output if there is none.
         wait: Duration,
+        /// Begin where the output begins that arrived at this time or later, if that is behind `offset`;
+        /// without `offset` the cursor is neither used nor moved.
+        since: Option<Timestamp>,
+        /// Whether the reply says when its bytes arrived ([`OutputTime`](crate::OutputTime)); on the wire by default no.
+        times: bool,
     },
     /// `get_status`: bring its [`AgentInfo`](crate::AgentInfo).
     GetStatus,

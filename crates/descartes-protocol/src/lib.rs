@@ -63,7 +63,7 @@ pub use request::{
 };
 pub use signal::SignalNumber;
 pub use stdin::{StdinPosition, WriterId, WriterIdError};
-pub use time::Timestamp;
+pub use time::{OutputTime, Timestamp};
 
 /// The version of the protocol. Within 1.x it changes by addition only.
 pub const PROTOCOL_VERSION: &str = "1.0.0";

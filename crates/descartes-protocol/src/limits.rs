@@ -45,5 +45,8 @@ pub const MAX_AGENTS_IN_REPLY: usize = 32_768;
 /// The most events in one `events_response`.
 pub const MAX_EVENTS_IN_REPLY: usize = 65_536;
 
+/// The most times of output in the reply to one read.
+pub const MAX_TIMES_IN_REPLY: usize = 4096;
+
 /// The most lines in one `output_query_response`, or in one stream of a `query_output`.
 pub const MAX_LINES_IN_REPLY: usize = 65_536;

@@ -10,7 +10,7 @@ pub use map_writer::MapWriter;
 
 use crate::codec::{Decode, Encode, Fault, Head, Reader, Writer, check, to_bytes};
 use crate::limits::{MAX_DEPTH, MAX_REPLY_DEPTH};
-use crate::{AgentInfo, DecodeError};
+use crate::{AgentInfo, DecodeError, OutputTime};
 
 /// One well-formed `MessagePack` value that has not been decoded.
 ///
@@ -121,6 +121,12 @@ impl Raw {
     /// The texts, if this is an array of strings and nothing else.
     #[must_use]
     pub fn as_str_list(&self) -> Option<Vec<String>> {
+        self.read()
+    }
+
+    /// The times, if this is an array of [`OutputTime`]s and nothing else.
+    #[must_use]
+    pub fn as_output_times(&self) -> Option<Vec<OutputTime>> {
         self.read()
     }
 

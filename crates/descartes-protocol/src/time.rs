@@ -1,10 +1,11 @@
-//! Points in time.
+//! Points in time, and what happened at them.
 
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::record;
+use crate::codec::{Element, record};
+use crate::limits::MAX_TIMES_IN_REPLY;
 
 record! {
     /// A point in time, in UTC.
@@ -15,6 +16,22 @@ record! {
         /// Nanoseconds since that second, below 1,000,000,000.
         pub nanos_since_epoch: u32,
     }
+}
+
+record! {
+    /// When an agent's output arrived: the byte at `offset`, and those that follow up to the next such entry
+    /// shortly after it.
+    #[derive(Debug, Copy, Eq)]
+    pub struct OutputTime {
+        /// Offset of the byte in its stream.
+        pub offset: u64,
+        /// When it arrived, to the millisecond.
+        pub time: Timestamp,
+    }
+}
+
+impl Element for OutputTime {
+    const MAX: usize = MAX_TIMES_IN_REPLY;
 }
 
 impl Timestamp {

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use descartes_protocol::{Command, LogStream, Raw, Reply, Request, StatusUpdate};
+use descartes_protocol::{Command, LogStream, MapWriter, Raw, Reply, Request, StatusUpdate};
 
 /// Numbers that look random: splitmix64 (Steele, Lea and Flood, 2014).
 struct Random(u64);
@@ -107,6 +107,14 @@ fn check(body: &Bytes) -> bool {
     }
     if let Ok(raw) = Raw::from_encoded(body.clone()) {
         assert!(raw.entries().count() <= body.len());
+        let times = raw.get("data").and_then(|data| data.get("times"));
+        if let Some(times) = times.and_then(|times| times.as_output_times()) {
+            let again = MapWriter::new().output_times("times", &times).finish();
+            assert_eq!(
+                again.get("times").and_then(|it| it.as_output_times()),
+                Some(times)
+            );
+        }
     }
     read
 }

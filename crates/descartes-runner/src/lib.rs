@@ -32,7 +32,7 @@ pub use agent::{AgentHandle, Attention, Progress, StopOutcome, Written};
 pub use config::{LocalRunnerConfig, OUTPUT_BYTES_MIN, ProcessRunnerConfig};
 pub use error::{AgentError, OpenError, SpawnError};
 pub use observer::{AgentUpdate, Observer};
-pub use output::{LineQuery, Lines, OutputChunk};
+pub use output::{LineQuery, Lines, OutputChunk, OutputRead};
 pub use runner::{AgentRunner, Departure, LocalProcessRunner, SpawnOrder, Spawned};
 
 /// Whether agents can have cgroups of their own on this host, as this user.

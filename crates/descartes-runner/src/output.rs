@@ -9,26 +9,16 @@ use descartes_protocol::Stream;
 use descartes_shim::segments;
 use regex::bytes::Regex;
 
+mod read;
+
+pub use read::{OutputChunk, OutputRead};
+pub(crate) use read::{read, read_with_times, since};
+
 /// A line longer than this is cut here and goes on as the next line.
 const LINE_BYTES_MAX: usize = 1024 * 1024;
 
 /// Bytes read at a time.
 const CHUNK_BYTES: usize = 256 * 1024;
-
-/// Some output of one stream.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct OutputChunk {
-    /// Offset of the first byte of `data`; above the one asked for where bytes are gone.
-    pub offset: u64,
-    /// The bytes.
-    pub data: Vec<u8>,
-    /// The offset to go on from.
-    pub next_offset: u64,
-    /// Offset of the oldest byte that is kept.
-    pub first_offset: u64,
-    /// Whether nothing will follow.
-    pub eof: bool,
-}
 
 /// Which lines to look for.
 #[derive(Debug, Clone)]
@@ -63,32 +53,6 @@ pub struct Lines {
 /// The folder of one stream.
 pub(crate) fn stream_dir(agent_dir: &Path, stream: Stream) -> PathBuf {
     agent_dir.join(stream.as_str())
-}
-
-/// Reads a chunk of a stream. `end` is its length once it has ended. Blocks.
-pub(crate) fn read(
-    dir: &Path,
-    offset: u64,
-    max: usize,
-    end: Option<u64>,
-) -> io::Result<OutputChunk> {
-    let chunk = segments::read(dir, offset, max)?;
-    let mut found = OutputChunk {
-        next_offset: chunk.offset + chunk.data.len() as u64,
-        offset: chunk.offset,
-        data: chunk.data,
-        first_offset: chunk.first_offset,
-        eof: false,
-    };
-    if let Some(end) = end {
-        if found.data.is_empty() && found.offset < end && max > 0 {
-            // The last bytes could not be written: they are stepped over like any other gap.
-            found.offset = end;
-            found.next_offset = end;
-        }
-        found.eof = found.next_offset >= end;
-    }
-    Ok(found)
 }
 
 /// Looks for lines in an agent's output. Memory is bounded by the answer, time by what is kept of
@@ -291,15 +255,5 @@ mod tests {
         assert_eq!(found.lines[1].len(), LINE_BYTES_MAX);
         assert_eq!(found.lines[2], "x".repeat(10));
         assert_eq!((found.total, found.has_more), (3, false));
-    }
-
-    #[test]
-    fn lost_bytes_at_the_end_are_stepped_over() {
-        let dir = agent(b"kept");
-        let stream = dir.path().join("stdout");
-        let first = read(&stream, 0, 100, Some(9)).unwrap();
-        assert_eq!((first.next_offset, first.eof), (4, false));
-        let last = read(&stream, 4, 100, Some(9)).unwrap();
-        assert_eq!((last.offset, last.next_offset, last.eof), (9, 9, true));
     }
 }

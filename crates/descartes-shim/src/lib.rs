@@ -12,8 +12,8 @@
 //! ```
 //!
 //! The crate holds both ends of what the two share: the records on disk ([`record`]), the
-//! messages on the socket ([`wire`]), the output segments ([`segments`]), and what it takes to
-//! find and signal a process tree ([`tree`], [`cgroup`]). It deliberately knows nothing of
+//! messages on the socket ([`wire`]), the output segments ([`segments`]) and their times
+//! ([`times`]), and what it takes to find and signal a process tree ([`tree`], [`cgroup`]). It deliberately knows nothing of
 //! ZeroMQ, async runtimes, backends or clients.
 //!
 //! A shim is started by a *template*: a small single-threaded process that the server starts once
@@ -35,6 +35,7 @@ mod shim;
 mod signals;
 mod stdin;
 pub mod template;
+pub mod times;
 pub mod tree;
 pub mod wire;
 

@@ -8,7 +8,7 @@
 //! | `spec.json` | server, before the shim starts | what to run ([`Spec`]) |
 //! | `state.json` | shim, after `exec` | which process it is ([`State`]) |
 //! | `control.sock` | shim | where it listens |
-//! | `stdout/`, `stderr/` | shim | output segments ([`crate::segments`]) |
+//! | `stdout/`, `stderr/` | shim | output segments ([`crate::segments`]) and their times ([`crate::times`]) |
 //! | `exit.json` | shim, once | how it ended ([`Exit`]) |
 //!
 //! Records are JSON, written to a temporary file and renamed, so a reader sees a whole record or
@@ -20,7 +20,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{Mode, OFlags};
 use serde::de::DeserializeOwned;
@@ -238,6 +238,23 @@ impl WallTime {
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
+        Self {
+            secs: since.as_secs(),
+            nanos: since.subsec_nanos(),
+        }
+    }
+
+    /// Whole milliseconds since the Unix epoch; at most as many as the number holds.
+    #[must_use]
+    pub fn millis(self) -> u64 {
+        let nanos = u64::from(self.nanos) / 1_000_000;
+        self.secs.saturating_mul(1000).saturating_add(nanos)
+    }
+
+    /// The time so many milliseconds after the Unix epoch.
+    #[must_use]
+    pub fn from_millis(millis: u64) -> Self {
+        let since = Duration::from_millis(millis);
         Self {
             secs: since.as_secs(),
             nanos: since.subsec_nanos(),

@@ -204,6 +204,8 @@ impl Client {
             offset: Some(offset),
             max_bytes: None,
             wait: Duration::from_secs(10),
+            since: None,
+            times: false,
         };
         let data = self.done(agent_id, &read).await;
         let bytes = data

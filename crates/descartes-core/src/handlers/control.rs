@@ -5,11 +5,11 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use descartes_protocol::{
-    AgentId, Command, CommandResponse, ControlCommand, MapWriter, PauseMode, Raw, StdinPosition,
-    Stream,
+    AgentId, Command, CommandResponse, ControlCommand, MapWriter, PauseMode, Raw, SignalNumber,
+    StdinPosition, Stream,
 };
 use descartes_runner::{
-    AgentError, AgentHandle, LineQuery, Lines, OutputChunk, StopOutcome, Written,
+    AgentError, AgentHandle, LineQuery, Lines, OutputChunk, OutputRead, StopOutcome, Written,
 };
 
 use super::{Handlers, LINES_BYTES_MAX, Refusal};
@@ -116,26 +116,29 @@ impl Handlers {
                 let nothing = bytes::Bytes::new();
                 self.write(agent.write_stdin(nothing, StdinPosition::Next, true))
             }
-            Command::Signal { signal, scope } => {
-                self.wait_for(agent.signal(signal, scope), move |()| {
-                    let name = signal
-                        .name()
-                        .map_or_else(|| signal.number().to_string(), str::to_owned);
-                    Some(MapWriter::new().str("signal", &name).finish())
-                })
-            }
+            Command::Signal { signal, scope } => self
+                .wait_for(agent.signal(signal, scope), move |()| {
+                    Some(signalled(signal))
+                }),
             Command::Read {
                 stream,
                 offset,
                 max_bytes,
                 wait,
-            } => self.read(agent, stream, offset, max_bytes, wait),
-            Command::GetStatus => {
-                let info = MapWriter::new()
-                    .agent_info("agent_info", &agent.info())
-                    .finish();
-                Begun::Done(Ok(Some(info)))
+                since,
+                times,
+            } => {
+                let read = OutputRead {
+                    stream,
+                    offset,
+                    since,
+                    max: max_bytes.unwrap_or(READ_BYTES),
+                    wait: self.held_for(wait),
+                    times,
+                };
+                self.read(agent, read)
             }
+            Command::GetStatus => Begun::Done(Ok(Some(status(&agent)))),
             Command::CustomAction { action, params } => {
                 Begun::Done(super::action::run(&action, params.as_ref()))
             }
@@ -204,26 +207,19 @@ impl Handlers {
         })
     }
 
-    fn read(
-        &self,
-        agent: AgentHandle,
-        stream: Stream,
-        offset: Option<u64>,
-        max_bytes: Option<u64>,
-        wait: Duration,
-    ) -> Begun {
-        let wait = self.held_for(wait);
-        let max = max_bytes.unwrap_or(READ_BYTES);
+    fn read(&self, agent: AgentHandle, read: OutputRead) -> Begun {
+        let waits = !read.wait.is_zero();
         let handlers = self.clone();
         Begun::under_way(async move {
             let chunk = tokio::select! {
-                chunk = agent.read(stream, offset, max, wait) => chunk,
-                () = handlers.shared.answering_ends.cancelled(), if !wait.is_zero() => {
-                    agent.read(stream, offset, max, Duration::ZERO).await
+                chunk = agent.read(read) => chunk,
+                () = handlers.shared.answering_ends.cancelled(), if waits => {
+                    let wait = Duration::ZERO;
+                    agent.read(OutputRead { wait, ..read }).await
                 }
             };
             match chunk {
-                Ok(chunk) => Ok(Some(output(&chunk))),
+                Ok(chunk) => Ok(Some(output(&chunk, read.times))),
                 Err(error) => Err((error.into(), None)),
             }
         })
@@ -289,6 +285,18 @@ impl Handlers {
     }
 }
 
+fn signalled(signal: SignalNumber) -> Raw {
+    let name = signal
+        .name()
+        .map_or_else(|| signal.number().to_string(), str::to_owned);
+    MapWriter::new().str("signal", &name).finish()
+}
+
+fn status(agent: &AgentHandle) -> Raw {
+    let info = agent.info();
+    MapWriter::new().agent_info("agent_info", &info).finish()
+}
+
 fn paused(mode: PauseMode) -> Raw {
     MapWriter::new().str("mode", mode.as_str()).finish()
 }
@@ -313,13 +321,17 @@ fn nothing_written() -> Raw {
     MapWriter::new().uint("bytes_written", 0).finish()
 }
 
-fn output(chunk: &OutputChunk) -> Raw {
-    MapWriter::new()
+fn output(chunk: &OutputChunk, with_times: bool) -> Raw {
+    let data = MapWriter::new()
         .bin("data", &chunk.data)
         .uint("offset", chunk.offset)
         .uint("next_offset", chunk.next_offset)
         .bool("eof", chunk.eof)
         .uint("first_offset", chunk.first_offset)
-        .uint("bytes", chunk.data.len() as u64)
-        .finish()
+        .uint("bytes", chunk.data.len() as u64);
+    if with_times {
+        data.output_times("times", &chunk.times).finish()
+    } else {
+        data.finish()
+    }
 }

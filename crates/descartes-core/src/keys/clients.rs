@@ -42,9 +42,11 @@ impl Role {
 fn only_looks(request: &Request) -> bool {
     let looks = |command: &str, payload: Option<&Raw>| match command {
         "get_status" | "query_output" | "stream_logs" => true,
-        // Without an offset a read moves the cursor that all clients share.
-        "read_stdout" | "read_stderr" => payload
-            .is_some_and(|payload| payload.get("offset").is_some_and(|offset| !offset.is_nil())),
+        // A read that does not say where it begins moves the cursor that all clients share.
+        "read_stdout" | "read_stderr" => payload.is_some_and(|payload| {
+            let says = |key| payload.get(key).is_some_and(|value: Raw| !value.is_nil());
+            says("offset") || says("since")
+        }),
         _ => false,
     };
     match request {

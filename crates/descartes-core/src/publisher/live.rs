@@ -1,9 +1,7 @@
 //! One agent's stream, sent as it grows.
 
-use std::time::Duration;
-
 use descartes_protocol::{LogStream, Stream, Timestamp};
-use descartes_runner::AgentHandle;
+use descartes_runner::{AgentHandle, OutputRead};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -64,10 +62,12 @@ async fn send(
         if known.saturating_sub(offset) > BEHIND_BYTES_MAX {
             offset = known - PIECE_BYTES;
         }
-        let Ok(chunk) = handle
-            .read(stream, Some(offset), PIECE_BYTES, Duration::ZERO)
-            .await
-        else {
+        let read = OutputRead {
+            offset: Some(offset),
+            max: PIECE_BYTES,
+            ..OutputRead::all(stream)
+        };
+        let Ok(chunk) = handle.read(read).await else {
             return;
         };
         offset = chunk.next_offset;

@@ -11,7 +11,8 @@ use super::Command;
 use crate::codec::{Decode, Encode, Fault, Head, Problem, Reader, Writer, excerpt, record, rules};
 use crate::names::names;
 use crate::{
-    PauseRequest, Raw, SignalNumber, SignalScope, StdinPosition, Stream, UnknownName, WriterId,
+    PauseRequest, Raw, SignalNumber, SignalScope, StdinPosition, Stream, Timestamp, UnknownName,
+    WriterId,
 };
 
 /// The longest grace time: a day.
@@ -59,6 +60,8 @@ record! {
         offset: Option<u64>,
         max_bytes: Option<u64>,
         wait_ms: u64 = 0,
+        since: Option<Timestamp>,
+        times: bool = false,
     }
 }
 
@@ -146,11 +149,15 @@ pub(super) fn encode(command: &Command) -> Option<Raw> {
             offset,
             max_bytes,
             wait,
+            since,
+            times,
             ..
         } => Raw::of(&ReadPayload {
             offset,
             max_bytes,
             wait_ms: wait.as_millis().try_into().unwrap_or(u64::MAX),
+            since,
+            times,
         }),
         &Command::Signal { signal, scope } => Raw::of(&SignalPayload { signal, scope }),
         Command::CustomAction { action, params } => Raw::of(&ActionPayload {
@@ -259,6 +266,8 @@ impl ReadPayload {
             offset: self.offset,
             max_bytes: self.max_bytes,
             wait: Duration::from_millis(self.wait_ms),
+            since: self.since,
+            times: self.times,
         }
     }
 }

@@ -1,8 +1,8 @@
 use bytes::Bytes;
 
 use super::Raw;
-use crate::AgentInfo;
 use crate::codec::{Encode, Writer};
+use crate::{AgentInfo, OutputTime};
 
 /// Builds a map, entry by entry, such as the `data` of a reply.
 ///
@@ -73,6 +73,16 @@ impl MapWriter {
             body.array(values.len());
             for value in values {
                 body.str(value);
+            }
+        })
+    }
+
+    /// Adds an array of times.
+    pub fn output_times(self, key: &str, values: &[OutputTime]) -> Self {
+        self.entry(key, |body| {
+            body.array(values.len());
+            for value in values {
+                value.write_to(body);
             }
         })
     }

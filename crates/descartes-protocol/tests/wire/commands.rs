@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use descartes_protocol::{
     Command, CommandError, ErrorCode, MapWriter, PauseRequest, Raw, SignalNumber, SignalScope,
-    StdinPosition, Stream,
+    StdinPosition, Stream, Timestamp,
 };
 use proptest::prelude::*;
 
@@ -73,6 +73,8 @@ fn what_is_not_given_has_its_default() {
         offset: None,
         max_bytes: None,
         wait: Duration::ZERO,
+        since: None,
+        times: false,
     };
     assert_eq!(command("read_stderr"), read);
     let query = Command::QueryOutput {
@@ -264,11 +266,7 @@ fn every_named_signal_reads_back_from_its_name() {
     }
 }
 
-fn command() -> impl Strategy<Value = Command> {
-    let offset = || any::<Option<u64>>();
-    let grace = proptest::option::of(
-        (0..86_400_u64, 0..1_000_000_000_u32).prop_map(|(s, n)| Duration::new(s, n)),
-    );
+fn write() -> impl Strategy<Value = Command> {
     let bytes = proptest::collection::vec(any::<u8>(), 0..300).prop_map(Bytes::from);
     let position = prop_oneof![
         Just(StdinPosition::Next),
@@ -278,34 +276,47 @@ fn command() -> impl Strategy<Value = Command> {
             StdinPosition::Writer { id, offset }
         }),
     ];
+    (bytes, any::<bool>(), position).prop_map(|(data, close, position)| Command::WriteStdin {
+        data,
+        close,
+        position,
+    })
+}
+
+fn read() -> impl Strategy<Value = Command> {
+    let since = (any::<u64>(), 0..1_000_000_000_u32).prop_map(|(secs, nanos)| Timestamp {
+        secs_since_epoch: secs,
+        nanos_since_epoch: nanos,
+    });
+    let number = || any::<Option<u64>>();
+    let times = any::<bool>();
+    let since = proptest::option::of(since);
+    let stream = proptest::sample::select(Stream::ALL);
+    (stream, number(), number(), any::<u32>(), since, times).prop_map(
+        |(stream, offset, max_bytes, ms, since, times)| Command::Read {
+            stream,
+            offset,
+            max_bytes,
+            wait: Duration::from_millis(ms.into()),
+            since,
+            times,
+        },
+    )
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    let offset = || any::<Option<u64>>();
+    let grace = proptest::option::of(
+        (0..86_400_u64, 0..1_000_000_000_u32).prop_map(|(s, n)| Duration::new(s, n)),
+    );
     let modes = PauseRequest::ALL;
     let params =
         proptest::option::of(any::<u64>().prop_map(|n| MapWriter::new().uint("n", n).finish()));
     prop_oneof![
         proptest::sample::select(modes).prop_map(|mode| Command::Pause { mode }),
         (grace, any::<bool>()).prop_map(|(grace, wait)| Command::Stop { grace, wait }),
-        (bytes, any::<bool>(), position).prop_map(|(data, close, position)| {
-            Command::WriteStdin {
-                data,
-                close,
-                position,
-            }
-        }),
-        (
-            proptest::sample::select(Stream::ALL),
-            offset(),
-            offset(),
-            any::<u32>()
-        )
-            .prop_map(|(stream, offset, max_bytes, ms)| {
-                let wait = Duration::from_millis(ms.into());
-                Command::Read {
-                    stream,
-                    offset,
-                    max_bytes,
-                    wait,
-                }
-            }),
+        write(),
+        read(),
         (1..=64, proptest::sample::select(SignalScope::ALL)).prop_filter_map(
             "kept by the C library",
             |(number, scope)| {

@@ -1,11 +1,12 @@
 //! The bodies of the corpus, made by another implementation, are what this one writes and reads.
 
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
 use descartes_protocol::{
-    Command, ControlCommand, HealthCheckRequest, LogStream, Reply, Request, StatusUpdate,
-    StdinPosition,
+    Command, CommandResponse, ControlCommand, HealthCheckRequest, LogStream, MapWriter, OutputTime,
+    Reply, Request, StatusUpdate, StdinPosition, Stream,
 };
 
 use crate::samples;
@@ -110,13 +111,22 @@ fn pieces_of_output_are_the_golden_bytes() {
 }
 
 /// Commands whose payloads hold more than scalars.
-fn commands() -> [Command; 1] {
+fn commands() -> [Command; 2] {
     let id = "w-1".parse().expect("short enough");
-    [Command::WriteStdin {
+    let write = Command::WriteStdin {
         data: Bytes::from_static(b"y\n"),
         close: true,
         position: StdinPosition::Writer { id, offset: 300 },
-    }]
+    };
+    let read = Command::Read {
+        stream: Stream::Stderr,
+        offset: Some(7),
+        max_bytes: Some(100),
+        wait: Duration::ZERO,
+        since: Some(samples::TIME),
+        times: true,
+    };
+    [write, read]
 }
 
 #[test]
@@ -138,6 +148,30 @@ fn payloads_are_the_golden_bytes() {
 }
 
 #[test]
+fn times_of_output_are_the_golden_bytes() {
+    let golden = golden("command_response.read_stderr.bin");
+    let Ok(Reply::Command(reply)) = Reply::decode(golden.clone()) else {
+        panic!("no command response");
+    };
+    let data = reply.data.clone().expect("data");
+    let times = data.get("times").and_then(|times| times.as_output_times());
+    let time = samples::TIME;
+    let expected = [7, 9].map(|offset| OutputTime { offset, time });
+    assert_eq!(times.as_deref(), Some(&expected[..]));
+    let bytes = data
+        .get("data")
+        .and_then(|data| data.as_bin())
+        .expect("data");
+    let written = MapWriter::new().bin("data", &bytes);
+    let written = written.output_times("times", &expected).finish();
+    let reply = Reply::Command(CommandResponse {
+        data: Some(written),
+        ..reply
+    });
+    assert_eq!(reply.encode(), golden);
+}
+
+#[test]
 fn every_message_has_its_golden_bytes() {
     let messages = samples::requests().len() + samples::replies().len() + 2;
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
@@ -149,5 +183,5 @@ fn every_message_has_its_golden_bytes() {
             .extension()
             .is_some_and(|it| it == "bin")
     });
-    assert_eq!(bodies.count(), messages * 3 + commands().len());
+    assert_eq!(bodies.count(), messages * 3 + commands().len() + 1);
 }

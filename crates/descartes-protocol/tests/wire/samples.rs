@@ -39,7 +39,7 @@ fn map(key: &str, value: &str) -> StringMap {
     StringMap::from([(key.into(), value.into())])
 }
 
-const TIME: Timestamp = Timestamp {
+pub(crate) const TIME: Timestamp = Timestamp {
     secs_since_epoch: 1_700_000_000,
     nanos_since_epoch: 5,
 };

@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use descartes_protocol::{
-    AgentConfig, AgentId, AgentStatus, EndReason, ErrorCode, MapWriter, PauseMode, Raw, Stream,
-    StreamSelection, StringMap, Timestamp, UpdateType, topics,
+    AgentConfig, AgentId, AgentStatus, EndReason, ErrorCode, MapWriter, OutputTime, PauseMode, Raw,
+    Stream, StreamSelection, StringMap, Timestamp, UpdateType, topics,
 };
 
 const AGENT: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
@@ -85,6 +85,10 @@ fn the_last_three_statuses_are_final() {
 fn a_map_gives_back_what_was_written() {
     let inner = MapWriter::new().bool("deep", true).finish();
     let texts = ["a".to_owned(), String::new()];
+    let times = [7, 9].map(|offset| OutputTime {
+        offset,
+        time: Timestamp::default(),
+    });
     let data = MapWriter::new()
         .str("text", "é")
         .uint("most", u64::MAX)
@@ -92,6 +96,7 @@ fn a_map_gives_back_what_was_written() {
         .float("half", 0.5)
         .bin("bytes", &[0xff; 300])
         .str_list("texts", &texts)
+        .output_times("times", &times)
         .raw("inner", &inner)
         .nil("nothing")
         .finish();
@@ -108,6 +113,8 @@ fn a_map_gives_back_what_was_written() {
     assert_eq!(get("half").as_f64(), Some(0.5));
     assert_eq!(get("bytes").as_bin(), Some(Bytes::from(vec![0xff; 300])));
     assert_eq!(get("texts").as_str_list(), Some(texts.to_vec()));
+    assert_eq!(get("times").as_output_times(), Some(times.to_vec()));
+    assert_eq!(get("texts").as_output_times(), None);
     assert_eq!(
         get("inner").get("deep").and_then(|deep| deep.as_bool()),
         Some(true)
@@ -118,7 +125,7 @@ fn a_map_gives_back_what_was_written() {
     assert_eq!(
         keys,
         [
-            "text", "most", "least", "half", "bytes", "texts", "inner", "nothing"
+            "text", "most", "least", "half", "bytes", "texts", "times", "inner", "nothing"
         ]
     );
 }

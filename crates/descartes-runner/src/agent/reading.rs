@@ -1,13 +1,11 @@
 //! What an agent wrote.
 
-use std::time::Duration;
-
-use descartes_protocol::Stream;
+use descartes_protocol::{Stream, Timestamp};
 use tokio::sync::Semaphore;
 
 use super::AgentHandle;
 use crate::error::AgentError;
-use crate::output::{self, LineQuery, Lines, OutputChunk};
+use crate::output::{self, LineQuery, Lines, OutputChunk, OutputRead};
 
 /// Most bytes of one read.
 const READ_BYTES_MAX: u64 = 8 * 1024 * 1024;
@@ -16,29 +14,32 @@ const READ_BYTES_MAX: u64 = 8 * 1024 * 1024;
 static READING: Semaphore = Semaphore::const_new(64 * 1024 * 1024);
 
 impl AgentHandle {
-    /// Reads at most `max` bytes of a stream from `offset` on; waits up to `wait` if there is
-    /// nothing yet. Without `offset` it reads from the stream's cursor and moves it.
+    /// Reads some of a stream.
     ///
     /// # Errors
     /// [`AgentError::Output`].
     ///
     /// # Cancel safety
     /// The cursor moves only when the result is returned.
-    pub async fn read(
-        &self,
-        stream: Stream,
-        offset: Option<u64>,
-        max: u64,
-        wait: Duration,
-    ) -> Result<OutputChunk, AgentError> {
-        let deadline = tokio::time::Instant::now() + wait;
+    pub async fn read(&self, read: OutputRead) -> Result<OutputChunk, AgentError> {
+        let deadline = tokio::time::Instant::now() + read.wait;
+        let stream = read.stream;
+        // Once: what comes while this waits is new, whatever its clock says.
+        let offset = match read.since {
+            Some(since) => Some(
+                self.since(stream, since)
+                    .await?
+                    .max(read.offset.unwrap_or(0)),
+            ),
+            None => read.offset,
+        };
         let mut progress = self.progress();
         let mut attention = None;
         loop {
             progress.mark_unchanged();
             let from = offset.unwrap_or_else(|| self.agent.state().cursor(stream));
-            let chunk = self.read_at(stream, from, max).await?;
-            let waiting = chunk.data.is_empty() && !chunk.eof && max > 0;
+            let chunk = self.read_at(read, from).await?;
+            let waiting = chunk.data.is_empty() && !chunk.eof && read.max > 0;
             if waiting && tokio::time::Instant::now() < deadline {
                 attention.get_or_insert_with(|| self.attend());
                 let _ = tokio::time::timeout_at(deadline, progress.changed()).await;
@@ -55,18 +56,26 @@ impl AgentHandle {
         }
     }
 
-    async fn read_at(
-        &self,
-        stream: Stream,
-        offset: u64,
-        max: u64,
-    ) -> Result<OutputChunk, AgentError> {
+    async fn since(&self, stream: Stream, time: Timestamp) -> Result<u64, AgentError> {
+        let dir = output::stream_dir(&self.agent.dir, stream);
+        blocking(move || output::since(&dir, time)).await
+    }
+
+    async fn read_at(&self, read: OutputRead, offset: u64) -> Result<OutputChunk, AgentError> {
+        let stream = read.stream;
         let end = self.agent.state().stream_end(stream);
         let dir = output::stream_dir(&self.agent.dir, stream);
-        let max = usize::try_from(max.min(READ_BYTES_MAX)).unwrap_or(usize::MAX);
+        let max = usize::try_from(read.max.min(READ_BYTES_MAX)).unwrap_or(usize::MAX);
         // The semaphore is never closed.
         let _share = READING.acquire_many(u32::try_from(max).unwrap_or(0)).await;
-        let chunk = blocking(move || output::read(&dir, offset, max, end)).await?;
+        let chunk = blocking(move || {
+            if read.times {
+                output::read_with_times(&dir, offset, max, end)
+            } else {
+                output::read(&dir, offset, max, end)
+            }
+        })
+        .await?;
         if !chunk.data.is_empty() {
             self.agent.state().saw(stream, chunk.next_offset);
         }
