@@ -1,0 +1,215 @@
+//! `descartes logs`.
+
+mod backlog;
+
+use clap::Args;
+use descartes_client::protocol::{AgentInfo, Stream, Timestamp};
+use descartes_client::{OutputReader, ReadFrom, ZmqClient};
+
+use crate::cli::Context;
+use crate::error::Result;
+use crate::exit;
+use crate::output::Format;
+use crate::select;
+use crate::session::printer::{Errors, Layout, Printer, Render};
+use crate::session::{End, Session};
+use crate::time;
+use backlog::Backlog;
+pub(crate) use backlog::size;
+
+/// Bytes to look for the last lines in, at first; then twice as many, and so on.
+const TAIL_BYTES: u64 = 64 * 1024;
+
+/// Print what an agent has written
+///
+/// What it wrote to standard output goes to standard output, and what it wrote to standard error to standard
+/// error, in the order in which it arrived.
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+pub(crate) struct Logs {
+    /// An agent: an id, the beginning of one, or a name
+    agent: String,
+
+    /// Go on with what it writes, until its end
+    #[arg(short, long)]
+    follow: bool,
+
+    /// Only what it wrote since then: a time, or how long ago (10m)
+    #[arg(long, value_name = "TIME", value_parser = time::parse_time)]
+    since: Option<Timestamp>,
+
+    /// Only the last so many lines of each stream
+    #[arg(short = 'n', long, value_name = "N")]
+    tail: Option<u64>,
+
+    /// Only what it wrote to standard output
+    #[arg(long)]
+    stdout: bool,
+
+    /// Only what it wrote to standard error; it is printed to standard output
+    #[arg(long, conflicts_with = "stdout")]
+    stderr: bool,
+
+    /// Put before each line when it arrived
+    #[arg(short, long)]
+    timestamps: bool,
+
+    /// Turn the events of known agents into text
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Render::Auto)]
+    render: Render,
+}
+
+impl Logs {
+    pub(crate) async fn run(self, context: &Context) -> Result<u8> {
+        let client = if self.follow {
+            context.connect_to_follow().await?
+        } else {
+            context.connect().await?
+        };
+        let agent = select::one(&client, &self.agent).await?;
+        let mut printer = self.printer(&agent, context.format);
+        let mut readers = Vec::new();
+        for stream in self.streams() {
+            let from = self.begin(&client, &agent, stream).await?;
+            let reader = client.output(agent.id, stream, from).with_times();
+            readers.push((stream, reader));
+        }
+        let readers = Backlog::new(readers, &agent).print(&mut printer).await?;
+        if !self.follow {
+            printer.finish()?;
+            return Ok(exit::DONE);
+        }
+        follow(&client, agent, readers, printer).await
+    }
+
+    fn streams(&self) -> Vec<Stream> {
+        match (self.stdout, self.stderr) {
+            (true, _) => vec![Stream::Stdout],
+            (_, true) => vec![Stream::Stderr],
+            (false, false) => vec![Stream::Stdout, Stream::Stderr],
+        }
+    }
+
+    fn printer(&self, agent: &AgentInfo, format: Format) -> Printer {
+        let layout = match (format, self.timestamps) {
+            (Format::Json, _) => Layout::Json,
+            (Format::Text, true) => Layout::Timestamps,
+            (Format::Text, false) => self.render.layout(),
+        };
+        let errors = if self.stderr {
+            Errors::ToStdout
+        } else {
+            Errors::Apart
+        };
+        Printer::new(agent.id, layout, errors)
+    }
+
+    /// Where to begin to read a stream.
+    async fn begin(
+        &self,
+        client: &ZmqClient,
+        agent: &AgentInfo,
+        stream: Stream,
+    ) -> Result<ReadFrom> {
+        let since = match self.since {
+            Some(time) => Some(
+                client
+                    .read(agent.id, stream, ReadFrom::Since(time))
+                    .await?
+                    .offset,
+            ),
+            None => None,
+        };
+        let tail = match self.tail {
+            Some(lines) => Some(tail(client, agent, stream, lines).await?),
+            None => None,
+        };
+        Ok(ReadFrom::Offset(since.max(tail).unwrap_or(0)))
+    }
+}
+
+/// Goes on until the agent's end, or Ctrl-C.
+async fn follow(
+    client: &ZmqClient,
+    agent: AgentInfo,
+    readers: Vec<(Stream, OutputReader)>,
+    printer: Printer,
+) -> Result<u8> {
+    let session = Session::watch(client, agent, readers, printer)?;
+    match session.run().await? {
+        End::Ended(_) | End::Left => Ok(exit::DONE),
+        End::Interrupted => Ok(exit::INTERRUPTED),
+    }
+}
+
+/// Where the last lines of a stream begin.
+async fn tail(client: &ZmqClient, agent: &AgentInfo, stream: Stream, lines: u64) -> Result<u64> {
+    let end = size(agent, stream);
+    let mut bytes = TAIL_BYTES;
+    loop {
+        let start = end.saturating_sub(bytes);
+        let (first, text) = read(client, agent, stream, start, end).await?;
+        if let Some(found) = last_lines(&text, lines) {
+            return Ok(first + found as u64);
+        }
+        if start == 0 || first > start {
+            return Ok(first);
+        }
+        bytes = bytes.saturating_mul(2);
+    }
+}
+
+/// A part of a stream, and where it really begins.
+async fn read(
+    client: &ZmqClient,
+    agent: &AgentInfo,
+    stream: Stream,
+    start: u64,
+    end: u64,
+) -> Result<(u64, Vec<u8>)> {
+    let mut reader = client.output(agent.id, stream, ReadFrom::Offset(start));
+    let (mut first, mut text) = (start, Vec::new());
+    while let Some(chunk) = reader.next_available().await? {
+        if chunk.lost_bytes > 0 {
+            // Lines do not go on across what is gone.
+            first = chunk.offset;
+            text.clear();
+        }
+        text.extend_from_slice(&chunk.data);
+        if chunk.next_offset() >= end {
+            break;
+        }
+    }
+    let wanted = usize::try_from(end.saturating_sub(first)).unwrap_or(usize::MAX);
+    text.truncate(wanted);
+    Ok((first, text))
+}
+
+/// Where in a text its last lines begin; `None` where it has fewer.
+fn last_lines(text: &[u8], lines: u64) -> Option<usize> {
+    let Some(before_last) = usize::try_from(lines).ok()?.checked_sub(1) else {
+        return Some(text.len());
+    };
+    // A newline at the very end ends a line, and begins none.
+    let body = text.strip_suffix(b"\n").unwrap_or(text);
+    let newlines = body
+        .iter()
+        .enumerate()
+        .rev()
+        .filter(|(_, byte)| **byte == b'\n');
+    newlines.map(|(index, _)| index + 1).nth(before_last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_lines_are_found_with_and_without_a_newline_at_the_end() {
+        assert_eq!(last_lines(b"a\nb\nc\n", 1), Some(4));
+        assert_eq!(last_lines(b"a\nb\nc", 2), Some(2));
+        assert_eq!(last_lines(b"a\nb\nc\n", 3), None);
+        assert_eq!(last_lines(b"a\n", 0), Some(2));
+        assert_eq!(last_lines(b"\n\n\n", 2), Some(1));
+    }
+}

@@ -1,0 +1,140 @@
+//! `descartes show`.
+
+use clap::Args;
+use descartes_client::protocol::{AgentInfo, SignalNumber};
+
+use crate::cli::Context;
+use crate::commands::ls::status_style;
+use crate::error::Result;
+use crate::exit;
+use crate::json;
+use crate::output::{self, Format};
+use crate::select;
+use crate::table::plain;
+use crate::time;
+
+/// Show all that is known of an agent
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// Agents: an id, the beginning of one, or a name
+    #[arg(value_name = "AGENT", required = true)]
+    agents: Vec<String>,
+}
+
+impl Show {
+    pub(crate) async fn run(self, context: &Context) -> Result<u8> {
+        let client = context.connect().await?;
+        for (index, agent) in self.agents.iter().enumerate() {
+            let info = select::one(&client, agent).await?;
+            match context.format {
+                Format::Json => output::json(&json::agent(&info))?,
+                Format::Text => {
+                    if index > 0 {
+                        output::line("")?;
+                    }
+                    print(&info)?;
+                }
+            }
+        }
+        Ok(exit::DONE)
+    }
+}
+
+fn print(info: &AgentInfo) -> Result<()> {
+    let style = status_style(info.status);
+    field("id", info.id)?;
+    field("name", plain(&info.name))?;
+    field("status", format_args!("{style}{}{style:#}", info.status))?;
+    if let Some(end) = how_it_ended(info) {
+        field("end", end)?;
+    }
+    field("backend", &info.model_backend)?;
+    field("server", &info.server_id)?;
+    field("started", time::local(info.started_at))?;
+    if let Some(finished) = info.finished_at {
+        field("finished", time::local(finished))?;
+    }
+    let runtime = time::between(info.started_at, info.finished_at);
+    field("runtime", time::short(runtime))?;
+    if let Some(since) = info.paused_at {
+        let mode = info.pause_mode.map_or("", |mode| mode.as_str());
+        field("paused", format_args!("{} ({mode})", time::local(since)))?;
+    }
+    optional("pid", info.pid)?;
+    print_own_words(info)?;
+    for (title, map) in [("label", &info.labels), ("metadata", &info.metadata)] {
+        for (key, value) in map.iter().flatten() {
+            field(title, format_args!("{}={}", plain(key), plain(value)))?;
+        }
+    }
+    let sizes = info.output;
+    field(
+        "output",
+        format_args!(
+            "{} bytes, {} on stderr",
+            sizes.stdout_bytes, sizes.stderr_bytes
+        ),
+    )?;
+    text("task", &info.task)
+}
+
+/// What the agent says of itself.
+fn print_own_words(info: &AgentInfo) -> Result<()> {
+    optional("model", info.model.as_deref().map(plain))?;
+    optional("session", info.session_id.as_deref().map(plain))?;
+    if let Some(usage) = info.usage {
+        field(
+            "usage",
+            format_args!(
+                "{} tokens in, {} out, {} from cache, {:.4} USD",
+                usage.input_tokens, usage.output_tokens, usage.cache_read_tokens, usage.cost_usd
+            ),
+        )?;
+    }
+    match &info.result {
+        Some(result) => text(
+            if result.is_error { "error" } else { "result" },
+            &result.text,
+        ),
+        None => Ok(()),
+    }
+}
+
+/// `exit code 1`, `signal 9 (KILL), stopped`, and so on, for an agent that has ended.
+pub(crate) fn how_it_ended(info: &AgentInfo) -> Option<String> {
+    let reason = info.end_reason?;
+    let code = info.exit_code.map(|code| format!("exit code {code}"));
+    let signal = info.exit_signal.map(signal_words);
+    let end = code.or(signal);
+    Some(match (reason.as_str(), end) {
+        ("exited", Some(end)) => end,
+        (reason, Some(end)) => format!("{}, {end}", reason.replace('_', " ")),
+        (reason, None) => reason.replace('_', " "),
+    })
+}
+
+/// `signal 9 (SIGKILL)`.
+pub(crate) fn signal_words(number: i32) -> String {
+    match SignalNumber::new(number).and_then(SignalNumber::name) {
+        Some(name) => format!("signal {number} ({name})"),
+        None => format!("signal {number}"),
+    }
+}
+
+fn field(title: &str, value: impl std::fmt::Display) -> Result<()> {
+    output::line(format_args!("{title:<9} {value}"))
+}
+
+fn optional(title: &str, value: Option<impl std::fmt::Display>) -> Result<()> {
+    value.map_or(Ok(()), |value| field(title, value))
+}
+
+/// A text of any number of lines, each below the first.
+fn text(title: &str, text: &str) -> Result<()> {
+    let mut lines = text.lines();
+    field(title, plain(lines.next().unwrap_or_default()))?;
+    for line in lines {
+        field("", plain(line))?;
+    }
+    Ok(())
+}

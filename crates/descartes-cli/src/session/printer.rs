@@ -1,0 +1,197 @@
+//! How output is printed: as it is, as a person would read it, by lines with times, or as JSON.
+
+use clap::ValueEnum;
+use descartes_client::OutputChunk;
+use descartes_client::protocol::{AgentId, OutputTime, Stream, Timestamp};
+use serde_json::json;
+
+use crate::error::Result;
+use crate::output;
+use crate::session::render::{self, Entry};
+use crate::time;
+
+/// A line longer than this is printed in pieces, each as a line of its own.
+const LINE_BYTES_MAX: usize = 1 << 20;
+
+/// What a line looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// The bytes as they are.
+    Raw,
+    /// The events of known agents as text; everything else as it is.
+    Rendered,
+    /// Lines, each after the time at which it began to arrive.
+    Timestamps,
+    /// An object for each line.
+    Json,
+}
+
+/// Whether the events of known agents are turned into text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Render {
+    /// On a terminal
+    Auto,
+    Always,
+    Never,
+}
+
+impl Render {
+    /// The layout for a person.
+    pub(crate) fn layout(self) -> Layout {
+        match self {
+            Self::Always => Layout::Rendered,
+            Self::Auto if output::stdout_is_terminal() => Layout::Rendered,
+            Self::Auto | Self::Never => Layout::Raw,
+        }
+    }
+}
+
+/// Where an agent's stderr goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Errors {
+    /// To this side's stderr.
+    Apart,
+    /// To stdout, as nothing else is printed.
+    ToStdout,
+}
+
+/// Prints the output of one agent.
+#[derive(Debug)]
+pub(crate) struct Printer {
+    agent: AgentId,
+    layout: Layout,
+    errors: Errors,
+    stdout: Line,
+    stderr: Line,
+    /// Whether a text that comes in pieces has not come to its end.
+    is_in_text: bool,
+}
+
+/// The line that a stream is in the middle of.
+#[derive(Debug, Default)]
+struct Line {
+    text: Vec<u8>,
+    offset: u64,
+    time: Option<Timestamp>,
+}
+
+impl Printer {
+    pub(crate) fn new(agent: AgentId, layout: Layout, errors: Errors) -> Self {
+        Self {
+            agent,
+            layout,
+            errors,
+            stdout: Line::default(),
+            stderr: Line::default(),
+            is_in_text: false,
+        }
+    }
+
+    /// Prints what is there of whole lines; raw, everything.
+    pub(crate) fn print(&mut self, stream: Stream, chunk: &OutputChunk) -> Result<()> {
+        if chunk.lost_bytes > 0 {
+            self.flush(stream)?;
+            output::note(format_args!(
+                "[{} bytes of {stream} are gone]",
+                chunk.lost_bytes
+            ));
+        }
+        if self.layout == Layout::Raw {
+            return self.write(stream, &chunk.data);
+        }
+        let mut offset = chunk.offset;
+        for part in chunk.data.split_inclusive(|&byte| byte == b'\n') {
+            let line = self.line(stream);
+            if line.text.is_empty() {
+                line.offset = offset;
+                line.time = time_at(&chunk.times, offset);
+            }
+            line.text.extend_from_slice(part);
+            offset += part.len() as u64;
+            if part.ends_with(b"\n") || line.text.len() >= LINE_BYTES_MAX {
+                self.flush(stream)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Prints lines that were never ended.
+    pub(crate) fn finish(&mut self) -> Result<()> {
+        self.flush(Stream::Stdout)?;
+        self.flush(Stream::Stderr)?;
+        self.end_text()
+    }
+
+    fn flush(&mut self, stream: Stream) -> Result<()> {
+        let Line {
+            mut text,
+            offset,
+            time,
+        } = std::mem::take(self.line(stream));
+        if text.is_empty() {
+            return Ok(());
+        }
+        if self.layout == Layout::Json {
+            let line = text.strip_suffix(b"\n").unwrap_or(&text);
+            return output::json(&json!({
+                "agent_id": self.agent.to_string(),
+                "stream": stream.as_str(),
+                "offset": offset,
+                "time": time.map(time::rfc3339),
+                "text": String::from_utf8_lossy(line),
+            }));
+        }
+        if self.layout == Layout::Rendered {
+            return self.render(stream, &text);
+        }
+        if !text.ends_with(b"\n") {
+            text.push(b'\n');
+        }
+        let stamp = time.map_or_else(|| "-".to_owned(), time::rfc3339);
+        let stamped = [stamp.as_bytes(), b" ", &text].concat();
+        self.write(stream, &stamped)
+    }
+
+    fn render(&mut self, stream: Stream, line: &[u8]) -> Result<()> {
+        let Some(entries) = render::entries(line).filter(|_| stream == Stream::Stdout) else {
+            self.end_text()?;
+            return self.write(stream, line);
+        };
+        for entry in entries {
+            let is_piece = matches!(entry, Entry::Piece(_));
+            if !is_piece {
+                self.end_text()?;
+            }
+            output::styled(entry.lines())?;
+            self.is_in_text = is_piece;
+        }
+        Ok(())
+    }
+
+    fn end_text(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.is_in_text) {
+            output::line("")?;
+        }
+        Ok(())
+    }
+
+    fn write(&self, stream: Stream, data: &[u8]) -> Result<()> {
+        match (stream, self.errors) {
+            (Stream::Stderr, Errors::Apart) => output::error_bytes(data),
+            _ => output::bytes(data),
+        }
+    }
+
+    fn line(&mut self, stream: Stream) -> &mut Line {
+        match stream {
+            Stream::Stdout => &mut self.stdout,
+            Stream::Stderr => &mut self.stderr,
+        }
+    }
+}
+
+/// The time at which the byte at an offset arrived.
+pub(crate) fn time_at(times: &[OutputTime], offset: u64) -> Option<Timestamp> {
+    let after = times.partition_point(|known| known.offset <= offset);
+    times[..after].last().map(|known| known.time)
+}

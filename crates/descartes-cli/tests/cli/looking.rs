@@ -1,0 +1,171 @@
+//! Commands that change nothing.
+
+use descartes_testkit::shell;
+
+use crate::host::{Host, assert_transcript, note, run};
+
+/// A host with an agent that runs, one that has failed, and one with everything that an agent can have.
+async fn populated() -> Host {
+    let host = Host::start().await;
+    let client = host.client().await;
+    let mut config = shell("echo ready; exec sleep 1000");
+    "runner".clone_into(&mut config.name);
+    let labels = [("team".to_owned(), "web".to_owned())];
+    config.labels = Some(labels.into());
+    let running = host.spawn(config).await;
+    client.wait_ready(running).await;
+    let mut config = shell("echo to stdout; echo to stderr >&2; exit 3");
+    "failure".clone_into(&mut config.name);
+    let failed = host.spawn(config).await;
+    client.wait_end(failed).await;
+    host
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ls() {
+    let mut host = Host::start().await;
+    host.run(&["ls"]);
+    drop(host);
+    let mut host = populated().await;
+    host.run(&["ls"]);
+    host.run(&["ls", "--all"]);
+    host.run(&["ls", "--all", "--json"]);
+    host.run(&["ls", "--status", "failed"]);
+    host.run(&["ls", "--label", "team=web", "--quiet"]);
+    host.run(&["ls", "--all", "--sort", "name"]);
+    host.run(&["ls", "--backend", "claude"]);
+    host.run(&["ls", "--status", "sleeping"]);
+    host.run(&["ls", "--watch"]);
+    assert_transcript!("ls", host.transcript().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn show() {
+    let mut host = populated().await;
+    host.run(&["show", "failure"]);
+    host.run(&["show", "runner", "failure", "--json"]);
+    host.run(&["show", "runer"]);
+    host.run(&["show", "01"]);
+    host.run(&["show", "01900000-0000-7000-8000-000000000000"]);
+    host.run(&["show"]);
+    assert_transcript!("show", host.transcript().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs() {
+    let mut host = populated().await;
+    host.run(&["logs", "failure"]);
+    host.run(&["logs", "failure", "--stdout"]);
+    host.run(&["logs", "failure", "--stderr"]);
+    host.run(&["logs", "failure", "--timestamps"]);
+    host.run(&["logs", "failure", "--json"]);
+    host.run(&["logs", "failure", "--follow"]);
+    host.run(&["logs", "failure", "--since", "1h"]);
+    host.run(&["logs", "failure", "--since", "2999-01-01T00:00:00Z"]);
+    host.run(&["logs", "failure", "--since", "yesterday"]);
+    host.run(&["logs", "nobody"]);
+    assert_transcript!("logs", host.transcript().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_of_the_last_lines() {
+    let host = Host::start().await;
+    let client = host.client().await;
+    let agent = client.spawn("seq 1 100000; seq 1 5 >&2").await;
+    client.wait_end(agent.id).await;
+    let id = agent.id.to_string();
+    let last = host.quietly(&["logs", &id, "--tail", "3"]);
+    assert_eq!(last.stdout, "99998\n99999\n100000\n");
+    assert_eq!(last.stderr, "3\n4\n5\n");
+    let none = host.quietly(&["logs", &id, "--tail", "0"]);
+    assert_eq!((none.stdout.as_str(), none.stderr.as_str()), ("", ""));
+    let all = host.quietly(&["logs", &id, "--tail", "1000000", "--stdout"]);
+    assert_eq!(all.stdout.lines().count(), 100_000);
+    host.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_of_known_agents_are_rendered_where_that_is_wanted() {
+    let mut host = Host::start().await;
+    let said = r#"{"type":"item.completed","item":{"type":"agent_message","text":"Done."}}"#;
+    let script = format!("echo starting; echo '{said}'; echo ended >&2");
+    let agent = host.client().await.spawn(&script).await;
+    host.client().await.wait_end(agent.id).await;
+    host.run(&["logs", "test-agent", "--render", "always"]);
+    host.run(&["logs", "test-agent"]);
+    assert_transcript!("rendered", host.transcript().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events() {
+    let mut host = populated().await;
+    host.run(&["events"]);
+    host.run(&["events", "failure", "--json"]);
+    host.run(&["events", "--tail", "1"]);
+    host.run(&["events", "nobody"]);
+    assert_transcript!("events", host.transcript().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health() {
+    let mut host = populated().await;
+    host.run(&["health"]);
+    host.run(&["health", "--json"]);
+    assert_transcript!("health", host.transcript().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stats() {
+    let mut host = populated().await;
+    host.run(&["stats"]);
+    host.run(&["stats", "--json"]);
+    // How many there are is up to how often the test had to ask.
+    let transcript = host.transcript().await;
+    let counts = |char: char| char.is_ascii_digit();
+    let names: Vec<&str> = transcript
+        .split(counts)
+        .filter(|part| !part.is_empty())
+        .collect();
+    assert_transcript!("stats", names.join("N"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_not_there() {
+    let mut transcript = String::new();
+    for (server, arguments) in [
+        ("ipc:///nonexistent/server.sock", &["health"][..]),
+        ("ipc:///nonexistent/server.sock", &["ls", "--json"]),
+        ("ipc:///nonexistent/server.sock", &["wait", "somebody"]),
+        ("tcp://0.0.0.0:5555", &["health"]),
+        ("build", &["health"]),
+        ("no/such/client.toml", &["health"]),
+        ("http://build:80", &["health"]),
+    ] {
+        let run = run(server, arguments, "");
+        let mut words = vec!["--server", server];
+        words.extend(arguments);
+        note(&mut transcript, &words, &run);
+    }
+    assert_transcript!("a_server_that_is_not_there", transcript);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn help_and_typing_errors() {
+    let mut transcript = String::new();
+    for arguments in [
+        &["--help"][..],
+        &["--version"],
+        &["spwan"],
+        &["ls", "--stauts", "failed"],
+        &["spawn", "--help"],
+        &["completions", "tcsh"],
+    ] {
+        let run = run("", arguments, "");
+        note(&mut transcript, arguments, &run);
+    }
+    assert_transcript!("help_and_typing_errors", transcript);
+    for shell in ["bash", "zsh", "fish"] {
+        let script = run("", &["completions", shell], "");
+        assert!(script.stdout.contains("close-stdin"), "{}", script.stderr);
+    }
+}

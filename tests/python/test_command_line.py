@@ -1,0 +1,135 @@
+"""The command line in a terminal, and against servers in trouble."""
+
+import os
+import signal
+
+import cli
+from cli import Terminal
+from waiting import eventually
+
+CLOCK = "while :; do echo tick; sleep 0.05; done"
+
+
+def spawn(server, task, name):
+    done = cli.run(server, "spawn", "sh", task, "--name", name)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def status(server, name):
+    [agent] = cli.objects(server, "show", name)
+    return agent["status"]
+
+
+def test_ctrl_c_asks_and_leaves_the_agent_running(server):
+    terminal = Terminal(server, "spawn", "sh", CLOCK, "--name", "clock", "--follow")
+    terminal.shows(b"tick")
+    terminal.type(b"\x03")
+    terminal.shows(b"[c]ontinue?")
+    terminal.type(b"c\n")
+    terminal.shows(b"tick")
+    terminal.type(b"\x03")
+    terminal.shows(b"[l]eave it running")
+    terminal.type(b"l\n")
+    terminal.shows(b"runs on")
+    assert terminal.ends() == 0
+    assert status(server, "clock") == "running"
+
+
+def test_ctrl_c_asks_and_stops_the_agent(server):
+    terminal = Terminal(server, "spawn", "sh", CLOCK, "--name", "clock", "--follow")
+    terminal.shows(b"tick")
+    terminal.type(b"\x03")
+    terminal.shows(b"[s]top it")
+    terminal.type(b"s\n")
+    assert terminal.ends() == 128 + signal.SIGTERM
+    assert status(server, "clock") == "terminated"
+
+
+def test_a_second_ctrl_c_is_no_answer_and_leaves_the_agent(server):
+    terminal = Terminal(server, "spawn", "sh", CLOCK, "--name", "clock", "--follow")
+    terminal.shows(b"tick")
+    terminal.type(b"\x03")
+    terminal.shows(b"[s]top it")
+    terminal.type(b"\x03")
+    assert terminal.ends() == 130
+    assert status(server, "clock") == "running"
+
+
+def test_attach_sends_what_is_typed_and_detaches(server):
+    spawn(server, 'while read -r line; do echo "got $line"; done', "echo")
+    terminal = Terminal(server, "attach", "echo")
+    terminal.shows(b"Ctrl-] detaches")
+    terminal.type(b"hello\n")
+    terminal.shows(b"got hello")
+    terminal.type(b"\x1d")
+    terminal.shows(b"runs on")
+    assert terminal.ends() == 0
+    assert status(server, "echo") == "running"
+    terminal = Terminal(server, "attach", "echo")
+    terminal.shows(b"Ctrl-] detaches")
+    terminal.type(b"\x04")
+    assert terminal.ends() == 0
+    assert status(server, "echo") == "completed"
+
+
+def test_all_is_asked_for_on_a_terminal(server):
+    spawn(server, CLOCK, "one")
+    spawn(server, CLOCK, "two")
+    terminal = Terminal(server, "stop", "--all")
+    terminal.shows(b"stop 2 agents? [y/n]")
+    terminal.type(b"n\n")
+    terminal.shows(b"nothing was done")
+    assert terminal.ends() == 1
+    terminal = Terminal(server, "stop", "--all")
+    terminal.shows(b"stop 2 agents? [y/n]")
+    terminal.type(b"y\n")
+    assert terminal.ends() == 0
+    assert status(server, "one") == status(server, "two") == "terminated"
+
+
+def test_a_list_that_is_watched_follows_what_happens(server):
+    terminal = Terminal(server, "ls", "--watch")
+    terminal.shows(b"0 agents")
+    spawn(server, CLOCK, "newcomer")
+    terminal.shows(b"newcomer")
+    terminal.shows(b"1 agent;")
+    os.kill(terminal.pid, signal.SIGINT)
+    assert terminal.ends() == -signal.SIGINT
+
+
+def test_a_follower_says_that_the_server_is_away_and_when_it_is_back(launch):
+    server = launch()
+    terminal = Terminal(server, "spawn", "sh", CLOCK, "--name", "clock", "--follow")
+    terminal.shows(b"tick")
+    server.kill()
+    terminal.shows(b"lost the server")
+    server.start()
+    terminal.shows(b"the server is back")
+    terminal.shows(b"tick")
+    cli.run(server, "kill", "clock")
+    assert terminal.ends() == 128 + signal.SIGKILL
+
+
+def test_waiting_outlasts_a_restart(launch):
+    server = launch()
+    spawn(server, "while [ ! -e go ]; do sleep 0.05; done; exit 6", "waiter")
+    terminal = Terminal(server, "wait", "waiter")
+    terminal.shows(b"waiting for 1 agent")
+    server.restart()
+    (server.folder / "go").touch()
+    terminal.shows(b"waiter failed (exit code 6)")
+    assert terminal.ends() == 6
+
+
+def test_a_pipe_that_nobody_reads_ends_the_command(server):
+    id = spawn(server, "seq 1 200000", "flood")
+    eventually(lambda: status(server, "flood") == "completed", "the end of the flood")
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as nobody:
+        command = [cli.binary(), "--server", server.endpoint, "logs", id]
+        ended = cli.subprocess.run(
+            command, stdout=nobody, stderr=cli.subprocess.PIPE, timeout=cli.LONG
+        )
+    assert (ended.returncode, ended.stderr) == (141, b"")
