@@ -8,6 +8,11 @@ use super::keys::KEYS;
 use super::{Configuration, Flag, Settings, Sources};
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/server.toml");
+const CONTAINER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/container.toml");
+const STATEFUL_SET: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../deploy/kubernetes/statefulset.yaml"
+);
 
 struct Given {
     dir: tempfile::TempDir,
@@ -326,4 +331,21 @@ fn the_example_file_is_valid_and_names_every_key_with_its_default() {
             assert_eq!(*value, default.to_string(), "{}", key.name);
         }
     }
+}
+
+#[test]
+fn a_container_stops_its_agents_within_the_time_that_kubernetes_grants() {
+    let sources = Sources {
+        file: Some(CONTAINER.into()),
+        ..Sources::default()
+    };
+    let server = Configuration::load(&sources).unwrap().settings.server;
+    assert_eq!(server.on_shutdown, OnShutdown::Stop);
+    let stateful_set = std::fs::read_to_string(STATEFUL_SET).unwrap();
+    let granted = stateful_set
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("terminationGracePeriodSeconds: "));
+    let granted: u64 = granted.unwrap().parse().unwrap();
+    // What docs/operations.md tells to allow.
+    assert!(granted >= server.shutdown_timeout_secs + 15, "{granted}");
 }
