@@ -2,8 +2,8 @@
 //! `cargo run --release --example zmq_load_test -- --endpoint tcp://localhost:5555 --clients 10 --requests 1000`.
 //!
 //! Each client has a connection of its own. `--compare` repeats the load on a bare ROUTER socket of the same library
-//! that sends back what it gets, in a process of its own, and prints both as a ratio: figures of two machines, or of
-//! two moments, cannot be compared.
+//! that sends back what it gets, in a process of its own, in turns with the server, and prints both as a ratio: figures
+//! of two machines, or of two moments, cannot be compared.
 #![expect(clippy::print_stdout, reason = "printing is what it is for")]
 
 use std::io::{BufRead, BufReader};
@@ -19,6 +19,9 @@ use descartes_core::transport::{
 };
 use descartes_core::{ClientBundle, ZmqAgentRunner, ZmqClient, ZmqRunnerConfig};
 use tokio::task::JoinSet;
+
+/// Turns of a comparison.
+const ROUNDS: usize = 10;
 
 /// What is printed once the echo listens, before its endpoint.
 const LISTENS: &str = "echo listens on ";
@@ -76,25 +79,43 @@ async fn main() -> Result<ExitCode, Failure> {
         "{} clients, {} requests each, {} under way at once",
         load.clients, load.requests, load.pipeline
     );
-    let library = load.with_library(&config).await;
-    library.print("client library, server");
-    if load.compare {
-        let server = load.bare(&load.endpoint, &security).await;
-        server.print("bare socket, server");
-        let mut process = EchoProcess::start()?;
-        let echo = load.bare(&process.endpoint()?, &ClientSecurity::Null).await;
-        echo.print("bare socket, bare echo");
-        println!(
-            "server / echo      {:.2}\nlibrary / echo     {:.2}",
-            server.rate() / echo.rate(),
-            library.rate() / echo.rate()
-        );
+    let library = if load.compare {
+        compare(&load, &security, &config).await?
+    } else {
+        load.with_library(&config, load.requests).await
+    };
+    if !load.compare {
+        library.print("client library, server");
     }
     Ok(if library.errors.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// The load by the library, by a bare socket, and on the echo, in turns: what else the machine does meanwhile meets all
+/// three. Returns the figures of the library.
+async fn compare(
+    load: &Load,
+    security: &ClientSecurity,
+    config: &ZmqRunnerConfig,
+) -> Result<Figures, Failure> {
+    let mut process = EchoProcess::start()?;
+    let endpoint = process.endpoint()?;
+    let [mut library, mut server, mut echo] = [const { Vec::new() }; 3];
+    for requests in shares(load.requests, ROUNDS) {
+        library.push(load.with_library(config, requests).await);
+        server.push(load.bare(&load.endpoint, security, requests).await);
+        echo.push(load.bare(&endpoint, &ClientSecurity::Null, requests).await);
+    }
+    let [library, server, echo] = [library, server, echo].map(Figures::one_after_the_other);
+    library.print("client library, server");
+    server.print("bare socket, server");
+    echo.print("bare socket, bare echo");
+    println!("server / echo      {:.2}", server.rate() / echo.rate());
+    println!("library / echo     {:.2}", library.rate() / echo.rate());
+    Ok(library)
 }
 
 impl Load {
@@ -113,12 +134,12 @@ impl Load {
     }
 
     /// The load, by the client library.
-    async fn with_library(&self, config: &ZmqRunnerConfig) -> Figures {
+    async fn with_library(&self, config: &ZmqRunnerConfig, requests: usize) -> Figures {
         let mut clients = JoinSet::new();
         let began = Instant::now();
         for _ in 0..self.clients {
             let client = ZmqClient::new(config.clone());
-            for share in shares(self.requests, self.pipeline) {
+            for share in shares(requests, self.pipeline) {
                 let client = client.clone();
                 clients.spawn(async move {
                     let mut figures = Figures::default();
@@ -131,30 +152,34 @@ impl Load {
                 });
             }
         }
-        Figures::sum(clients.join_all().await, began.elapsed())
+        Figures::at_once(clients.join_all().await, began.elapsed())
     }
 
     /// The load, by bare sockets that do not look at what comes back.
-    async fn bare(&self, endpoint: &str, security: &ClientSecurity) -> Figures {
+    async fn bare(&self, endpoint: &str, security: &ClientSecurity, requests: usize) -> Figures {
         let mut clients = JoinSet::new();
         let began = Instant::now();
         for _ in 0..self.clients {
             let (load, endpoint, security) = (self.clone(), endpoint.to_owned(), security.clone());
             clients.spawn(async move {
                 let mut figures = Figures::default();
-                if let Err(error) = load.bare_client(&endpoint, security, &mut figures).await {
+                if let Err(error) = load
+                    .bare_client(&endpoint, security, requests, &mut figures)
+                    .await
+                {
                     figures.errors.push(error);
                 }
                 figures
             });
         }
-        Figures::sum(clients.join_all().await, began.elapsed())
+        Figures::at_once(clients.join_all().await, began.elapsed())
     }
 
     async fn bare_client(
         &self,
         endpoint: &str,
         security: ClientSecurity,
+        requests: usize,
         figures: &mut Figures,
     ) -> Result<(), String> {
         let endpoint: Endpoint = endpoint.parse().map_err(in_words)?;
@@ -162,8 +187,8 @@ impl Load {
         let socket = Arc::new(socket.map_err(in_words)?);
         let mut under_way = std::collections::VecDeque::new();
         let mut asked = 0;
-        while figures.latencies.len() < self.requests {
-            while asked < self.requests && under_way.len() < self.pipeline {
+        while figures.latencies.len() < requests {
+            while asked < requests && under_way.len() < self.pipeline {
                 let request_id = asked.to_string();
                 let body = Request::from(HealthCheckRequest { request_id }).encode();
                 under_way.push_back(Instant::now());
@@ -187,14 +212,20 @@ impl Figures {
         }
     }
 
-    fn sum(parts: Vec<Self>, elapsed: Duration) -> Self {
-        let mut sum = Self {
+    /// What several did in the same time.
+    fn at_once(parts: Vec<Self>, elapsed: Duration) -> Self {
+        Self {
             elapsed,
-            ..Self::default()
-        };
+            ..Self::one_after_the_other(parts)
+        }
+    }
+
+    fn one_after_the_other(parts: Vec<Self>) -> Self {
+        let mut sum = Self::default();
         for part in parts {
             sum.latencies.extend(part.latencies);
             sum.errors.extend(part.errors);
+            sum.elapsed += part.elapsed;
         }
         sum.latencies.sort_unstable();
         sum
