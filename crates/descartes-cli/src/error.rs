@@ -2,6 +2,7 @@
 
 use descartes_client::ClientError;
 use descartes_client::protocol::ErrorCode;
+use descartes_client::transport::HandshakeFault;
 
 use crate::exit;
 
@@ -74,7 +75,7 @@ fn hint(error: &ClientError) -> Option<String> {
         ClientError::Unreachable { .. } => {
             "is descartes-server running there? `descartes servers` shows the servers that you have named"
         }
-        ClientError::NotAdmitted { reason, .. } => return Some(admission_hint(reason).to_owned()),
+        ClientError::NotAdmitted { fault, .. } => admission_hint(fault),
         ClientError::WrongServer { .. } => "check the endpoint, or whether the server was renamed",
         ClientError::OutcomeUnknown { .. } => "look with `descartes ls` before trying again",
         ClientError::TimedOut { .. } => {
@@ -85,17 +86,22 @@ fn hint(error: &ClientError) -> Option<String> {
     Some(hint.to_owned())
 }
 
-/// The reasons are those of the transport, which knows them best.
-fn admission_hint(reason: &str) -> &'static str {
-    if reason.contains("does not know this key") {
-        "have the server list your public key: `descartes keys add NAME PUBLIC_KEY` on its host"
-    } else if reason.contains("has no keys") {
-        "it needs keys: name its client bundle with `--server client.toml`, or keep it with \
-         `descartes servers add NAME client.toml`"
-    } else if reason.contains("another key") {
-        "compare the bundle's server_key with server.pub in the server's keys folder"
-    } else {
-        "check the endpoint, and the keys of this client"
+fn admission_hint(fault: &HandshakeFault) -> &'static str {
+    match fault {
+        HandshakeFault::UnknownKey => {
+            "have the server list your public key: `descartes keys add NAME PUBLIC_KEY` on its host"
+        }
+        HandshakeFault::KeysNeeded => {
+            "it needs keys: name its client bundle with `--server client.toml`, or keep it with \
+             `descartes servers add NAME client.toml`"
+        }
+        HandshakeFault::HungUp => {
+            "compare the server_key of your bundle with server.pub in the server's keys folder"
+        }
+        HandshakeFault::ServerIsPlain => {
+            "leave the keys out: name the server by its endpoint alone"
+        }
+        HandshakeFault::Other(_) => "check the endpoint, and the keys of this client",
     }
 }
 

@@ -88,8 +88,8 @@ pub(crate) fn raw(value: &Raw) -> Value {
     if let Some(number) = value.as_f64() {
         return number.into();
     }
-    if let Some(texts) = value.as_str_list() {
-        return texts.into();
+    if value.is_array() {
+        return value.items().map(|item| raw(&item)).collect();
     }
     let bytes = value.as_bin();
     bytes.map_or(Value::Null, |bytes| String::from_utf8_lossy(&bytes).into())
@@ -103,5 +103,5 @@ fn timestamp(value: &Raw) -> Option<Timestamp> {
 }
 
 fn time(time: Option<Timestamp>) -> Option<String> {
-    time.map(rfc3339)
+    time.and_then(rfc3339)
 }

@@ -9,6 +9,7 @@ mod commands;
 mod error;
 mod exit;
 mod ids;
+mod input;
 mod json;
 mod output;
 mod own_key;

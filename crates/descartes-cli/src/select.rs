@@ -42,11 +42,13 @@ pub(crate) struct Label {
     value: Option<String>,
 }
 
-/// Which agents a command can do something with.
+/// What a command does with agents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Eligible {
-    Running,
-    Any,
+pub(crate) enum Doing {
+    /// Nothing that they notice.
+    Watching,
+    /// What this verb says. With several that were not named one by one it is asked first.
+    Acting(&'static str),
 }
 
 impl std::str::FromStr for Label {
@@ -78,14 +80,9 @@ impl Label {
 }
 
 impl Targets {
-    /// The agents that are meant. `verb` is what happens to them, for the question that `--all` asks.
-    pub(crate) async fn find(
-        &self,
-        client: &ZmqClient,
-        verb: &str,
-        eligible: Eligible,
-    ) -> Result<Vec<AgentInfo>> {
-        let listed = list(client, self.all && eligible == Eligible::Running).await?;
+    /// The agents that are meant: those that were named, or of those that run the ones that are like that.
+    pub(crate) async fn find(&self, client: &ZmqClient, doing: Doing) -> Result<Vec<AgentInfo>> {
+        let listed = list(client, self.agents.is_empty()).await?;
         if !self.agents.is_empty() {
             let mut seen = BTreeSet::new();
             let found = self.agents.iter().map(|text| pick(&listed, text));
@@ -95,20 +92,19 @@ impl Targets {
                 .filter(|info| seen.insert(info.id))
                 .collect());
         }
-        let is_meant = |info: &AgentInfo| {
-            (eligible == Eligible::Any || !info.status.is_final())
-                && self.labels.iter().all(|label| label.matches(info))
-        };
+        let is_meant = |info: &AgentInfo| self.labels.iter().all(|label| label.matches(info));
         let found: Vec<AgentInfo> = listed.into_iter().filter(is_meant).collect();
         if found.is_empty() {
             let what = if self.all {
                 "no agent runs"
             } else {
-                "no running agent has these labels"
+                "no agent with these labels runs"
             };
             return Err(CliError::new(exit::NO_AGENT, what));
         }
-        self.confirm(&found, verb)?;
+        if let Doing::Acting(verb) = doing {
+            self.confirm(&found, verb)?;
+        }
         Ok(found)
     }
 
@@ -118,8 +114,8 @@ impl Targets {
         }
         let question = format!("{verb} {}?", count(found.len()));
         if !output::is_interactive() {
-            return Err(CliError::usage(format!("not asked whether to {question}"))
-                .hint("there is no terminal to ask on: add --yes"));
+            let what = format!("{verb} {}: that has to be confirmed", count(found.len()));
+            return Err(CliError::usage(what).hint("there is no terminal to ask on: add --yes"));
         }
         for info in found.iter().take(NAMED_MAX) {
             output::note(format_args!("  {}  {}", info.id, info.name));

@@ -9,7 +9,9 @@ pub(crate) mod local;
 
 use std::path::Path;
 
-use descartes_client::{ClientBundle, ServerAddress, ZmqAgentRunner, ZmqClient, ZmqRunnerConfig};
+use descartes_client::{
+    ClientBundle, ClientError, ServerAddress, ZmqAgentRunner, ZmqClient, ZmqRunnerConfig,
+};
 
 use crate::error::{CliError, Result};
 use crate::exit;
@@ -152,16 +154,13 @@ impl Server {
         });
         match client.connect().await {
             Ok(()) => Ok(client),
-            Err(error) => Err(self.explain(error.into())),
+            Err(error) => Err(self.explain(error)),
         }
     }
 
-    fn explain(&self, error: CliError) -> CliError {
-        let is_unreachable = error.exit == exit::NO_SERVER
-            && error
-                .hint
-                .as_ref()
-                .is_some_and(|hint| hint.contains("running"));
+    fn explain(&self, error: ClientError) -> CliError {
+        let is_unreachable = matches!(error, ClientError::Unreachable { .. });
+        let error = CliError::from(error);
         match &self.source {
             Source::Fallback if is_unreachable => error.hint(
                 "no server seems to run on this host: start one with `descartes-server`, or name another with --server",

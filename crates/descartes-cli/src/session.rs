@@ -8,7 +8,6 @@
 //! ```
 
 mod feed;
-mod input;
 pub(crate) mod printer;
 mod render;
 mod terminal;
@@ -22,10 +21,10 @@ use tokio::task::JoinHandle;
 use crate::ask;
 use crate::error::{CliError, Result};
 use crate::exit;
+use crate::input::Input;
 use crate::output;
 use crate::progress;
 use feed::Feed;
-use input::Input;
 use printer::Printer;
 use terminal::DetachKey;
 
@@ -86,9 +85,9 @@ struct Forwarding(JoinHandle<std::result::Result<(), ClientError>>);
 
 enum Event {
     Output(Option<std::result::Result<feed::Piece, ClientError>>),
-    Input(Option<Vec<u8>>),
+    Input(Option<Result<Vec<u8>>>),
     InputHasPlace,
-    InputEnded(std::result::Result<(), ClientError>),
+    InputEnded(std::result::Result<(), String>),
     Connection(bool),
     Interrupt,
     Detach,
@@ -152,7 +151,7 @@ impl Session {
                     let info = self.client.agent(self.agent.id).await?;
                     return Ok(End::Ended(Box::new(info)));
                 }
-                Event::Input(Some(data)) => self.waiting = Some(data),
+                Event::Input(Some(data)) => self.waiting = Some(data?),
                 // The task sees the end of its queue, and ends the agent's input.
                 Event::Input(None) => (self.input, self.queue) = (None, None),
                 Event::InputHasPlace => {}
@@ -212,7 +211,7 @@ impl Session {
             let Some(line) = line else {
                 return Ok(Some(End::Left));
             };
-            match ask::answered(&String::from_utf8_lossy(&line), &['s', 'l', 'c']) {
+            match ask::answered(&String::from_utf8_lossy(&line?), &['s', 'l', 'c']) {
                 Some('s') => return self.stop().await,
                 Some('l') => return Ok(Some(End::Left)),
                 Some('c') => return Ok(None),
@@ -318,7 +317,7 @@ impl Drop for Forwarding {
     }
 }
 
-async fn next_input(input: &mut Option<Input>) -> Option<Vec<u8>> {
+async fn next_input(input: &mut Option<Input>) -> Option<Result<Vec<u8>>> {
     match input {
         Some(input) => input.next().await,
         None => std::future::pending().await,
@@ -337,9 +336,12 @@ async fn pass_on(queue: Option<&mpsc::Sender<Vec<u8>>>, waiting: &mut Option<Vec
     *waiting = None;
 }
 
-async fn forwarded(forwarding: &mut Option<Forwarding>) -> std::result::Result<(), ClientError> {
+async fn forwarded(forwarding: &mut Option<Forwarding>) -> std::result::Result<(), String> {
     match forwarding {
-        Some(forwarding) => (&mut forwarding.0).await.unwrap_or(Ok(())),
+        Some(forwarding) => match (&mut forwarding.0).await {
+            Ok(outcome) => outcome.map_err(|error| error.to_string()),
+            Err(defect) => Err(defect.to_string()),
+        },
         None => std::future::pending().await,
     }
 }

@@ -6,12 +6,9 @@ use descartes_client::protocol::Timestamp;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, ZonedDateTime};
 
-/// A time for programs: RFC 3339, in UTC, to the millisecond.
-pub(crate) fn rfc3339(time: Timestamp) -> String {
-    let Some(time) = instant(time) else {
-        return String::new();
-    };
-    format!("{time:.3}")
+/// A time for programs: RFC 3339, in UTC, to the millisecond. `None` for one that it cannot write.
+pub(crate) fn rfc3339(time: Timestamp) -> Option<String> {
+    instant(time).map(|time| format!("{time:.3}"))
 }
 
 /// A time for people: local, to the second.
@@ -110,7 +107,7 @@ mod tests {
     #[test]
     fn times_are_read_as_dates_and_as_ages() {
         let time = parse_time("2026-01-31T12:00:00Z").unwrap();
-        assert_eq!(rfc3339(time), "2026-01-31T12:00:00.000Z");
+        assert_eq!(rfc3339(time).as_deref(), Some("2026-01-31T12:00:00.000Z"));
         let hour_ago = parse_time("1h").unwrap();
         let age = between(hour_ago, None).as_secs();
         assert!((3600..3700).contains(&age), "{age}");

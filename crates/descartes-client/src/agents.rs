@@ -1,20 +1,16 @@
 //! What is asked about agents, and of them.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use descartes_protocol::{
-    AgentId, AgentInfo, AgentStatus, BatchControlCommand, BatchControlResponse, Command,
-    ControlCommand, EndReason, ErrorCode, ListAgentsRequest, ListAgentsResponse,
-    OutputQueryRequest, OutputQueryResponse, PauseMode, PauseRequest, Raw, Reply, SignalNumber,
-    SignalScope, SpawnRequest,
+    AgentId, AgentInfo, AgentStatus, Command, ControlCommand, ListAgentsRequest,
+    ListAgentsResponse, OutputQueryRequest, OutputQueryResponse, Raw, Reply, SpawnRequest,
 };
 
 use crate::call::{Answered, Call, refusal};
-use crate::client::{Ended, OutputQuery, ZmqClient, new_id};
+use crate::client::{OutputQuery, ZmqClient, new_id};
+use crate::control::Outcome;
 use crate::error::{ClientError, Refusal};
-
-/// How long after its grace time a `stop` that the server did not answer in time is asked for again.
-const STOP_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Which agents to list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,35 +124,33 @@ impl ZmqClient {
     /// # Errors
     /// [`ClientError`].
     pub async fn command(&self, agent: AgentId, command: &Command) -> Result<Raw, ClientError> {
-        let (done, _) = self.control(agent, command).await?;
-        Ok(done.map_err(Box::new)?)
+        self.control(agent, command).await?.data()
     }
 
-    /// Gives a command. Returns what came of it, and whether it was sent more than once.
     pub(crate) async fn control(
         &self,
         agent_id: AgentId,
         command: &Command,
-    ) -> Result<(Result<Raw, Refusal>, bool), ClientError> {
+    ) -> Result<Outcome, ClientError> {
+        let request_id = new_id();
         let request = ControlCommand {
-            request_id: new_id(),
+            request_id: request_id.clone(),
             agent_id,
             command_type: command.command_type().to_owned(),
             payload: command.payload(),
         };
         let call = Call::of(command);
         let waits = matches!(command, Command::Read { wait, .. } if !wait.is_zero());
-        let answered = if waits {
+        let Answered { reply, repeated } = if waits {
             self.poll(request, call).await?
         } else {
             self.call(request, call).await?
         };
-        let Answered { reply, repeated } = answered;
         let Reply::Command(reply) = reply else {
             return Err(Call::unexpected(command.command_type()));
         };
         let data = reply.data.unwrap_or_else(Raw::nil);
-        let outcome = if reply.success {
+        let result = if reply.success {
             Ok(data)
         } else {
             Err(Refusal {
@@ -165,7 +159,11 @@ impl ZmqClient {
                 ..refusal(reply.error, reply.error_code)
             })
         };
-        Ok((outcome, repeated))
+        Ok(Outcome {
+            request_id,
+            result,
+            repeated,
+        })
     }
 
     /// What is known of an agent.
@@ -176,177 +174,6 @@ impl ZmqClient {
         let data = self.command(agent, &Command::GetStatus).await?;
         let info = data.get("agent_info").and_then(|info| info.as_agent_info());
         info.ok_or_else(|| missing("get_status", "agent_info"))
-    }
-
-    /// Holds an agent, and returns how once it stands still.
-    ///
-    /// # Errors
-    /// [`ClientError`]; `invalid_state` where it is held already or has ended.
-    pub async fn pause(
-        &self,
-        agent: AgentId,
-        mode: PauseRequest,
-    ) -> Result<PauseMode, ClientError> {
-        match self.control(agent, &Command::Pause { mode }).await? {
-            (Ok(data), _) => {
-                let mode = data.get("mode");
-                let mode = mode.and_then(|mode| mode.as_str()?.parse().ok());
-                mode.ok_or_else(|| missing("pause", "mode"))
-            }
-            // The first one was done, and its reply lost.
-            (Err(refusal), true)
-                if refusal.code == ErrorCode::InvalidState
-                    && refusal.status == Some(AgentStatus::Paused) =>
-            {
-                let mode = self.agent(agent).await?.pause_mode;
-                Ok(mode.unwrap_or(PauseMode::Forced))
-            }
-            (Err(refusal), _) => Err(Box::new(refusal).into()),
-        }
-    }
-
-    /// Lets a held agent go on.
-    ///
-    /// # Errors
-    /// [`ClientError`]; `invalid_state` where it is not held.
-    pub async fn resume(&self, agent: AgentId) -> Result<(), ClientError> {
-        match self.control(agent, &Command::Resume).await? {
-            (Ok(_), _) => Ok(()),
-            (Err(refusal), true)
-                if refusal.code == ErrorCode::InvalidState
-                    && refusal.status.is_some_and(|status| !status.is_final()) =>
-            {
-                Ok(())
-            }
-            (Err(refusal), _) => Err(Box::new(refusal).into()),
-        }
-    }
-
-    /// Ends an agent, gently first, and returns when no process of it is left. `grace` is the time that it gets to end
-    /// by itself, at most a day; `None`: the server's.
-    ///
-    /// # Errors
-    /// [`ClientError`]; `invalid_state` where it has ended already, `timeout` where some process could not be ended.
-    pub async fn stop(
-        &self,
-        agent: AgentId,
-        grace: Option<Duration>,
-    ) -> Result<Ended, ClientError> {
-        let began = Instant::now();
-        let patience = grace.unwrap_or_default() + STOP_PATIENCE;
-        let mut stop = Command::Stop { grace, wait: true };
-        loop {
-            match self.end(agent, &stop).await {
-                // The stop goes on beyond the server's own time for a request: a further one joins it.
-                Err(error) if error.is(ErrorCode::Timeout) && began.elapsed() < patience => {
-                    stop = Command::Stop {
-                        grace: None,
-                        wait: true,
-                    };
-                }
-                ended => return ended,
-            }
-        }
-    }
-
-    /// Begins to end an agent and does not wait for that.
-    ///
-    /// # Errors
-    /// [`ClientError`]; `invalid_state` where it has ended already.
-    pub async fn begin_stop(
-        &self,
-        agent: AgentId,
-        grace: Option<Duration>,
-    ) -> Result<(), ClientError> {
-        let stop = Command::Stop { grace, wait: false };
-        match self.control(agent, &stop).await? {
-            (Err(refusal), repeated) if !(repeated && has_ended(&refusal)) => {
-                Err(Box::new(refusal).into())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Ends an agent at once, and returns when no process of it is left.
-    ///
-    /// # Errors
-    /// As [`Self::stop`].
-    pub async fn kill(&self, agent: AgentId) -> Result<Ended, ClientError> {
-        self.end(agent, &Command::Kill).await
-    }
-
-    async fn end(&self, agent: AgentId, command: &Command) -> Result<Ended, ClientError> {
-        match self.control(agent, command).await? {
-            (Ok(data), _) => Ok(ended(&data)),
-            // An earlier one was done, and its reply lost.
-            (Err(refusal), true) if has_ended(&refusal) => {
-                let info = self.agent(agent).await?;
-                Ok(Ended {
-                    exit_code: info.exit_code,
-                    exit_signal: info.exit_signal,
-                    end_reason: info.end_reason,
-                    forced: info.end_reason == Some(EndReason::Killed),
-                })
-            }
-            (Err(refusal), _) => Err(Box::new(refusal).into()),
-        }
-    }
-
-    /// Sends an agent a signal.
-    ///
-    /// # Errors
-    /// [`ClientError`]; [`ClientError::OutcomeUnknown`] where no reply came, as a signal is not sent twice.
-    pub async fn signal(
-        &self,
-        agent: AgentId,
-        signal: SignalNumber,
-        scope: SignalScope,
-    ) -> Result<(), ClientError> {
-        self.command(agent, &Command::Signal { signal, scope })
-            .await
-            .map(drop)
-    }
-
-    /// Has an agent, or the server for it, do something that no command is for, and returns the result.
-    ///
-    /// # Errors
-    /// [`ClientError`]; `unsupported_command` where nobody knows the action.
-    pub async fn custom_action(
-        &self,
-        agent: AgentId,
-        action: &str,
-        params: Option<Raw>,
-    ) -> Result<Raw, ClientError> {
-        let command = Command::CustomAction {
-            action: action.to_owned(),
-            params,
-        };
-        let data = self.command(agent, &command).await?;
-        Ok(data.get("result").unwrap_or_else(Raw::nil))
-    }
-
-    /// Gives many agents the same command; what became of each is in the results. With `fail_fast` one after the other
-    /// until one fails.
-    ///
-    /// # Errors
-    /// [`ClientError`], where there are no results at all.
-    pub async fn batch(
-        &self,
-        agents: Vec<AgentId>,
-        command: &Command,
-        fail_fast: bool,
-    ) -> Result<BatchControlResponse, ClientError> {
-        let request = BatchControlCommand {
-            request_id: new_id(),
-            agent_ids: agents,
-            command_type: command.command_type().to_owned(),
-            payload: command.payload(),
-            fail_fast,
-        };
-        match self.call(request, Call::of(command)).await?.reply {
-            Reply::BatchControl(reply) => Ok(reply),
-            _ => Err(Call::unexpected("batch")),
-        }
     }
 
     /// Looks for lines in an agent's output.
@@ -385,26 +212,5 @@ pub(crate) fn missing(request: &'static str, field: &str) -> ClientError {
     ClientError::BadReply {
         request,
         problem: format!("it has no {field}"),
-    }
-}
-
-fn has_ended(refusal: &Refusal) -> bool {
-    refusal.code == ErrorCode::InvalidState && refusal.status.is_some_and(AgentStatus::is_final)
-}
-
-fn ended(data: &Raw) -> Ended {
-    let number = |key: &str| {
-        let value = data.get(key)?.as_i64()?;
-        i32::try_from(value).ok()
-    };
-    let reason = data.get("end_reason");
-    Ended {
-        exit_code: number("exit_code"),
-        exit_signal: number("exit_signal"),
-        end_reason: reason.and_then(|reason| reason.as_str()?.parse().ok()),
-        forced: data
-            .get("forced")
-            .and_then(|forced| forced.as_bool())
-            .unwrap_or_default(),
     }
 }

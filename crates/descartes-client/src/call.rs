@@ -84,9 +84,9 @@ impl Call {
         let body = self.encode(request)?;
         let id = request.request_id();
         let config = link.config();
-        let may_repeat = self.repeat != Repeat::Unsafe && config.attempts_again > 0;
+        let may_repeat = self.repeat != Repeat::Unsafe;
         let attempts = if may_repeat {
-            config.attempts_again.saturating_add(1)
+            config.request_attempts
         } else {
             1
         };

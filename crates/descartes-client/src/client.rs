@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use descartes_protocol::{
-    EndReason, HealthCheckRequest, Raw, Reply, Request, StatsRequest, StreamSelection, StringMap,
+    HealthCheckRequest, Raw, Reply, Request, StatsRequest, StreamSelection, StringMap,
 };
 use tokio::sync::{Semaphore, watch};
 
@@ -57,19 +57,6 @@ pub struct ServerHealth {
     pub active_agents: u64,
     /// What else it says of itself: `server_id`, `server_version`, `pub_endpoint`.
     pub metadata: StringMap,
-}
-
-/// How an agent ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ended {
-    /// The code that it exited with.
-    pub exit_code: Option<i32>,
-    /// The number of the signal that ended it.
-    pub exit_signal: Option<i32>,
-    /// Why it ended.
-    pub end_reason: Option<EndReason>,
-    /// Whether it had to be killed, as its grace time was over.
-    pub forced: bool,
 }
 
 /// What to look for in an agent's output.

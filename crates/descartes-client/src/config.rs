@@ -7,6 +7,9 @@ use descartes_transport::{ClientSecurity, Endpoint, Limits};
 use crate::ClientBundle;
 use crate::error::ConfigError;
 
+/// The longest time between two heartbeats, in seconds. Three of them are well below what ZeroMQ can tell a peer.
+const HEARTBEAT_SECS_MAX: u64 = 600;
+
 /// How many heartbeats a silent server may miss before its connection counts as broken.
 const HEARTBEATS_MISSED_MAX: u32 = 3;
 
@@ -21,10 +24,12 @@ pub struct ZmqRunnerConfig {
     /// above the server's own `request_timeout_secs`, within which the server answers everything. What is known to
     /// take longer, such as a `stop` with its own grace time, gets that time in addition. Default: 35; at least 1.
     pub request_timeout_secs: u64,
-    /// Whether a broken connection is made again and lost requests are sent again. Default: true.
+    /// How often one request is sent at most, where that is safe, until there is a reply. Default: 6; at least 1.
+    pub max_request_attempts: u32,
+    /// Whether a broken connection is made again, and what was under way on it sent again. Default: true.
     pub auto_reconnect: bool,
-    /// How many attempts in a row are made to connect again, and how often at most one lost request is sent again.
-    /// The very first connection is tried once: a server that is not there is told at once. Default: 5.
+    /// How many attempts in a row are made to connect again. The very first connection is tried once: a server that is
+    /// not there is told at once. Default: 5.
     pub max_reconnect_attempts: u32,
     /// Seconds between two attempts to connect again; the first one follows at once. Default: 1.
     pub reconnect_delay_secs: u64,
@@ -46,6 +51,7 @@ impl Default for ZmqRunnerConfig {
             endpoint: "tcp://127.0.0.1:5555".to_owned(),
             connection_timeout_secs: 10,
             request_timeout_secs: 35,
+            max_request_attempts: 6,
             auto_reconnect: true,
             max_reconnect_attempts: 5,
             reconnect_delay_secs: 1,
@@ -72,13 +78,17 @@ impl ZmqRunnerConfig {
         let at_least_one = [
             ("connection_timeout_secs", self.connection_timeout_secs),
             ("request_timeout_secs", self.request_timeout_secs),
+            ("max_request_attempts", self.max_request_attempts.into()),
             ("heartbeat_interval_secs", self.heartbeat_interval_secs),
         ];
-        if let Some((key, _)) = at_least_one.iter().find(|(_, secs)| *secs == 0) {
+        if let Some((key, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
             return Err(ConfigError::Zero { key });
         }
-        if self.heartbeat_interval_secs > 600 {
-            return Err(ConfigError::HeartbeatTooRare);
+        if self.heartbeat_interval_secs > HEARTBEAT_SECS_MAX {
+            return Err(ConfigError::TooLarge {
+                key: "heartbeat_interval_secs",
+                max: HEARTBEAT_SECS_MAX,
+            });
         }
         let endpoint: Endpoint = self.endpoint.parse()?;
         if endpoint.is_wildcard() {
@@ -88,7 +98,7 @@ impl ZmqRunnerConfig {
             None => ClientSecurity::Null,
             Some(bundle) => bundle.security()?,
         };
-        let again = if self.auto_reconnect {
+        let redials = if self.auto_reconnect {
             self.max_reconnect_attempts
         } else {
             0
@@ -100,7 +110,8 @@ impl ZmqRunnerConfig {
             connection_timeout: Duration::from_secs(self.connection_timeout_secs),
             request_timeout: Duration::from_secs(self.request_timeout_secs),
             reconnect_delay: Duration::from_secs(self.reconnect_delay_secs),
-            attempts_again: again,
+            redials,
+            request_attempts: self.max_request_attempts,
             server_id: self.server_id,
         })
     }
@@ -132,7 +143,9 @@ pub(crate) struct Checked {
     pub(crate) connection_timeout: Duration,
     pub(crate) request_timeout: Duration,
     pub(crate) reconnect_delay: Duration,
-    /// Attempts beyond the first.
-    pub(crate) attempts_again: u32,
+    /// Attempts in a row to make a connection that broke.
+    pub(crate) redials: u32,
+    /// How often one request is sent at most.
+    pub(crate) request_attempts: u32,
     pub(crate) server_id: Option<String>,
 }

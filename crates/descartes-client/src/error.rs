@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use descartes_protocol::{AgentStatus, ErrorCode, Raw};
-use descartes_transport::{Endpoint, EndpointError};
+use descartes_transport::{ConnectError, Endpoint, EndpointError, HandshakeFault};
 
 use crate::bundle::KeyFault;
 
@@ -22,12 +22,12 @@ pub enum ClientError {
         reason: String,
     },
     /// The server lets nobody in with these keys, or without any.
-    #[error("the server at {endpoint} does not let this client in: {reason}")]
+    #[error("the server at {endpoint} does not let this client in: {fault}")]
     NotAdmitted {
         /// The server.
         endpoint: String,
-        /// What it said.
-        reason: String,
+        /// What does not fit.
+        fault: HandshakeFault,
     },
     /// Another server than the expected one answers there.
     #[error("the server at {endpoint} is {found:?}, not {expected:?}")]
@@ -55,7 +55,7 @@ pub enum ClientError {
     OutcomeUnknown {
         /// The kind of request, or the command.
         request: &'static str,
-        /// Its `request_id`: a spawn can be repeated with it.
+        /// Its `request_id`. A spawn can be made again with it.
         request_id: String,
         /// Why no reply came.
         reason: String,
@@ -78,6 +78,9 @@ pub enum ClientError {
         /// What is wrong.
         problem: String,
     },
+    /// What became of an earlier write of this writer is not known, so that it cannot say where the next one begins.
+    #[error("an earlier write of this writer has an unknown outcome; a new writer can go on")]
+    WriterLost,
     /// [`disconnect`](crate::ZmqAgentRunner::disconnect) was called while the request was under way.
     #[error("the client was disconnected while {request} was under way")]
     Disconnected {
@@ -94,6 +97,18 @@ impl ClientError {
             Self::Refused(refusal) => Some(refusal.code),
             _ => None,
         }
+    }
+
+    /// Whether the request, one that changes something, cannot have reached the server.
+    pub(crate) fn is_of_nothing_sent(&self) -> bool {
+        matches!(
+            self,
+            Self::Config(_)
+                | Self::Unreachable { .. }
+                | Self::NotAdmitted { .. }
+                | Self::WrongServer { .. }
+                | Self::TooLarge { .. }
+        )
     }
 
     /// Whether the server refused with this code.
@@ -130,18 +145,23 @@ pub enum ConfigError {
         endpoint: Endpoint,
     },
     /// A socket cannot be made with these settings.
-    #[error("{0}")]
-    Socket(String),
+    #[error(transparent)]
+    Socket(#[from] ConnectError),
     /// The bundle's keys are wrong.
     #[error(transparent)]
     Keys(#[from] KeyFault),
-    /// A time has to be at least a second.
+    /// A setting is below its least value.
     #[error("{key} must be at least 1")]
     Zero {
         /// Which one.
         key: &'static str,
     },
-    /// ZeroMQ has no heartbeats that far apart.
-    #[error("heartbeat_interval_secs must be at most 600")]
-    HeartbeatTooRare,
+    /// A setting is above its greatest value.
+    #[error("{key} must be at most {max}")]
+    TooLarge {
+        /// Which one.
+        key: &'static str,
+        /// The greatest value.
+        max: u64,
+    },
 }

@@ -64,16 +64,7 @@ struct Waiting {
     answer: oneshot::Sender<Answer>,
     /// Whether it may be sent on another connection when the one that it was sent on breaks.
     repeatable: bool,
-    /// The connection that it was sent on last.
-    sent_on: Option<u64>,
     times_sent: u32,
-}
-
-impl Waiting {
-    fn sent(&mut self, generation: u64) {
-        self.sent_on = Some(generation);
-        self.times_sent += 1;
-    }
 }
 
 /// What became of a request.
@@ -134,14 +125,13 @@ impl Link {
             body: body.clone(),
             answer,
             repeatable,
-            sent_on: None,
             times_sent: 0,
         };
         let requester = {
             let mut table = self.shared.table();
             let requester = self.shared.requester(&mut table);
             if requester.is_some() {
-                waiting.sent(table.generation);
+                waiting.times_sent += 1;
             }
             table.waiting.insert(id.to_owned(), waiting);
             requester
@@ -191,10 +181,9 @@ impl Ticket<'_> {
         let again = {
             let mut table = shared.table();
             let requester = shared.requester(&mut table);
-            let generation = table.generation;
             let waiting = table.waiting.get_mut(&self.id);
             waiting.zip(requester).map(|(waiting, requester)| {
-                waiting.sent(generation);
+                waiting.times_sent += 1;
                 (waiting.body.clone(), requester)
             })
         };
@@ -240,7 +229,7 @@ impl Shared {
 
     /// Puts a new connection to use and returns what waits to be sent on it.
     fn install(&self, requester: &Arc<Requester>) -> Option<(u64, Vec<Bytes>)> {
-        let (lost, generation, unsent) = {
+        let (generation, unsent) = {
             let mut table = self.table();
             if !matches!(table.connection, State::Dialling) {
                 // It was disconnected while this was being made.
@@ -249,22 +238,13 @@ impl Shared {
             table.generation += 1;
             table.connection = State::Connected(Arc::clone(requester));
             let generation = table.generation;
-            let lost: Vec<Waiting> = table
-                .waiting
-                .extract_if(|_, request| request.sent_on.is_some() && !request.repeatable)
-                .map(|(_, request)| request)
-                .collect();
             let unsent = table.waiting.values_mut().map(|request| {
-                request.sent(generation);
+                request.times_sent += 1;
                 request.body.clone()
             });
-            (lost, generation, unsent.collect())
+            (generation, unsent.collect())
         };
         self.connected.send_replace(true);
-        for request in lost {
-            let reason = "the connection broke before a reply came".to_owned();
-            let _ = request.answer.send(Answer::Broken(reason));
-        }
         Some((generation, unsent))
     }
 
@@ -278,7 +258,7 @@ impl Shared {
             table.connection = State::Dialling;
             let lost = table
                 .waiting
-                .extract_if(|_, request| request.sent_on.is_some() && !request.repeatable);
+                .extract_if(|_, request| request.times_sent > 0 && !request.repeatable);
             lost.map(|(_, request)| request).collect()
         };
         self.connected.send_replace(false);
@@ -300,7 +280,7 @@ impl Shared {
         for request in waiting.into_values() {
             let _ = request.answer.send(Answer::Failed {
                 error: error.clone(),
-                sent: request.sent_on.is_some(),
+                sent: request.times_sent > 0,
             });
         }
     }
@@ -396,7 +376,8 @@ async fn broken(watch: &mut ConnectionWatch) -> String {
     loop {
         match watch.changed().await {
             Ok(Connected | Connecting) => {}
-            Ok(Failing { reason } | Mismatched { reason } | Refused { reason }) => return reason,
+            Ok(Failing { reason }) => return reason,
+            Ok(Mismatched { fault } | Refused { fault }) => return fault.to_string(),
             Err(closed) => return closed.to_string(),
         }
     }

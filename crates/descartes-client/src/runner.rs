@@ -7,7 +7,8 @@ use descartes_protocol::{
 };
 
 use crate::agents::ListFilter;
-use crate::client::{Ended, ServerHealth, ZmqClient};
+use crate::client::{ServerHealth, ZmqClient};
+use crate::control::Ended;
 use crate::error::ClientError;
 use crate::events::StatusUpdates;
 use crate::output::{OutputChunk, ReadFrom};
@@ -52,14 +53,14 @@ pub trait ZmqAgentRunner: Send + Sync {
         agent: AgentId,
     ) -> impl Future<Output = Result<AgentStatus, ClientError>> + Send;
 
-    /// Holds an agent, and returns how once it stands still.
+    /// Pauses an agent, and returns how once it stands still.
     fn pause_agent(
         &self,
         agent: AgentId,
         mode: PauseRequest,
     ) -> impl Future<Output = Result<PauseMode, ClientError>> + Send;
 
-    /// Lets a held agent go on.
+    /// Lets a paused agent go on.
     fn resume_agent(&self, agent: AgentId) -> impl Future<Output = Result<(), ClientError>> + Send;
 
     /// Ends an agent, gently first, and returns when no process of it is left.

@@ -23,8 +23,15 @@ pub struct StdinWriter {
     client: ZmqClient,
     agent: AgentId,
     id: WriterId,
-    /// How many bytes of this writer the agent's input has taken.
-    offset: u64,
+    taken: Taken,
+}
+
+/// How many bytes of a writer the agent's input has taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    Bytes(u64),
+    /// A write is under way, or nobody knows what became of it.
+    Unknown,
 }
 
 impl ZmqClient {
@@ -35,7 +42,7 @@ impl ZmqClient {
             client: self.clone(),
             agent,
             id: Uuid::new_v4().into(),
-            offset: 0,
+            taken: Taken::Bytes(0),
         }
     }
 
@@ -44,11 +51,11 @@ impl ZmqClient {
     /// # Errors
     /// [`ClientError`]; `invalid_state` where it has none, or has ended.
     pub async fn close_stdin(&self, agent: AgentId) -> Result<(), ClientError> {
-        match self.control(agent, &Command::CloseStdin).await? {
-            (Ok(_), _) => Ok(()),
+        let outcome = self.control(agent, &Command::CloseStdin).await?;
+        match &outcome.result {
             // The first one was done, and its reply lost.
-            (Err(refusal), true) if refusal.code == ErrorCode::InvalidState => Ok(()),
-            (Err(refusal), _) => Err(Box::new(refusal).into()),
+            Err(refusal) if outcome.repeated && refusal.code == ErrorCode::InvalidState => Ok(()),
+            _ => outcome.data().map(drop),
         }
     }
 }
@@ -57,11 +64,12 @@ impl StdinWriter {
     /// Writes all of `data`, and waits while the agent's queue is full.
     ///
     /// # Errors
-    /// [`ClientError`]; `invalid_state` where the agent has no standard input, or has ended.
+    /// [`ClientError`]; `invalid_state` where the agent has no standard input, or has ended. After
+    /// [`ClientError::OutcomeUnknown`] any part of `data` may have been written, and the writer cannot go on: each
+    /// further write is [`ClientError::WriterLost`]. A new writer can.
     ///
     /// # Cancel safety
-    /// When the future is dropped, any part of `data` may have been written. Make a new writer to go on: what this one
-    /// sends afterwards would be taken for a repetition.
+    /// Dropping the future is as an unknown outcome.
     pub async fn write_all(&mut self, data: &[u8]) -> Result<(), ClientError> {
         for part in data.chunks(WRITE_BYTES_MAX) {
             self.write_part(Bytes::copy_from_slice(part), false).await?;
@@ -80,27 +88,44 @@ impl StdinWriter {
     async fn write_part(&mut self, mut data: Bytes, close: bool) -> Result<(), ClientError> {
         let mut wait = WAIT_MIN;
         loop {
+            let Taken::Bytes(offset) = self.taken else {
+                return Err(ClientError::WriterLost);
+            };
             let command = Command::WriteStdin {
                 data: data.clone(),
                 close,
                 position: StdinPosition::Writer {
                     id: self.id.clone(),
-                    offset: self.offset,
+                    offset,
                 },
             };
-            let (outcome, repeated) = self.client.control(self.agent, &command).await?;
-            let Err(refusal) = outcome else {
-                self.offset += data.len() as u64;
+            self.taken = Taken::Unknown;
+            let outcome = match self.client.control(self.agent, &command).await {
+                Ok(outcome) => outcome,
+                Err(error) => {
+                    if error.is_of_nothing_sent() {
+                        self.taken = Taken::Bytes(offset);
+                    }
+                    return Err(error);
+                }
+            };
+            let Err(refusal) = outcome.result else {
+                self.taken = Taken::Bytes(offset + data.len() as u64);
                 return Ok(());
             };
-            if refusal.code != ErrorCode::Busy {
-                return self.not_written(refusal, repeated, data.is_empty());
+            let has_ended = refusal.status.is_some_and(AgentStatus::is_final);
+            if outcome.repeated && has_ended {
+                // The first one may have been taken, and the agent have ended since.
+                return after_the_end(outcome.request_id, refusal, data.is_empty());
             }
-            let taken = refusal.data.as_ref().map_or(0, taken).min(data.len());
-            let _ = data.split_to(taken);
-            self.offset += taken as u64;
+            let bytes = refusal.data.as_ref().map_or(0, taken).min(data.len());
+            let _ = data.split_to(bytes);
+            self.taken = Taken::Bytes(offset + bytes as u64);
+            if refusal.code != ErrorCode::Busy {
+                return Err(Box::new(refusal).into());
+            }
             // The server has no way to tell when there is room again.
-            wait = if taken > 0 {
+            wait = if bytes > 0 {
                 WAIT_MIN
             } else {
                 (wait * 2).min(WAIT_MAX)
@@ -108,26 +133,23 @@ impl StdinWriter {
             tokio::time::sleep(wait).await;
         }
     }
+}
 
-    /// What a refused write means. Of one that was sent twice, the first may have been taken, and the agent have ended
-    /// since.
-    fn not_written(
-        &self,
-        refusal: Refusal,
-        repeated: bool,
-        is_close: bool,
-    ) -> Result<(), ClientError> {
-        let has_ended = refusal.status.is_some_and(AgentStatus::is_final);
-        match (repeated && has_ended, is_close) {
-            (true, true) => Ok(()),
-            (true, false) => Err(ClientError::OutcomeUnknown {
-                request: "write_stdin",
-                request_id: self.id.to_string(),
-                reason: refusal.message,
-            }),
-            (false, _) => Err(Box::new(refusal).into()),
-        }
+/// What a write means that was sent again to an agent which has ended: its end closed the input, and may have come
+/// before or after the bytes were taken.
+fn after_the_end(
+    request_id: String,
+    refusal: Refusal,
+    nothing_to_write: bool,
+) -> Result<(), ClientError> {
+    if nothing_to_write {
+        return Ok(());
     }
+    Err(ClientError::OutcomeUnknown {
+        request: "write_stdin",
+        request_id,
+        reason: refusal.message,
+    })
 }
 
 fn taken(data: &Raw) -> usize {

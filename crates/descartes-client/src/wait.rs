@@ -139,6 +139,10 @@ impl AgentEnds {
             self.suspects.remove(&agent);
             self.found(info);
         }
+        // Those that had ended when they were looked at come in the order of their ends as well.
+        self.ended
+            .make_contiguous()
+            .sort_by_key(|info| info.finished_at);
         Ok(())
     }
 

@@ -72,7 +72,11 @@ type Failure = Box<dyn std::error::Error>;
 async fn main() -> Result<ExitCode, Failure> {
     let load = Load::parse();
     if load.echo {
-        return echo().await;
+        // On a worker, as a server's socket is: the main thread would have to be woken each time.
+        return match tokio::spawn(echo()).await? {
+            Ok(()) => Ok(ExitCode::SUCCESS),
+            Err(problem) => Err(problem.into()),
+        };
     }
     let (security, config) = load.connection()?;
     println!(
@@ -289,12 +293,13 @@ impl Drop for EchoProcess {
 }
 
 /// Sends back what comes, until it is killed.
-async fn echo() -> Result<ExitCode, Failure> {
-    let any_port: Endpoint = "tcp://127.0.0.1:0".parse()?;
-    let socket = RequestSocket::bind(&any_port, ServerSecurity::Null, &Limits::default()).await?;
+async fn echo() -> Result<(), String> {
+    let any_port: Endpoint = "tcp://127.0.0.1:0".parse().map_err(in_words)?;
+    let socket = RequestSocket::bind(&any_port, ServerSecurity::Null, &Limits::default()).await;
+    let socket = socket.map_err(in_words)?;
     println!("{LISTENS}{}", socket.local_endpoint());
     loop {
-        let inbound = socket.recv().await?;
+        let inbound = socket.recv().await.map_err(in_words)?;
         if let Ok(body) = inbound.body {
             // A client that has gone needs no echo.
             let _ = socket.reply(&inbound.client, body);

@@ -66,6 +66,22 @@ impl Raw {
         })
     }
 
+    /// The values of an array; of any other value, none.
+    pub fn items(&self) -> impl Iterator<Item = Self> {
+        let mut reader = Reader::new(&self.0);
+        let count = match reader.head() {
+            Ok(Head::Array(count)) => count,
+            _ => 0,
+        };
+        (0..count).map_while(move |_| reader.value(MAX_REPLY_DEPTH).ok().map(Self))
+    }
+
+    /// Whether this is an array.
+    #[must_use]
+    pub fn is_array(&self) -> bool {
+        matches!(self.head(), Some(Head::Array(_)))
+    }
+
     /// Whether this is nil.
     #[must_use]
     pub fn is_nil(&self) -> bool {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use descartes_core::protocol::{Reply, Request};
@@ -28,6 +29,7 @@ pub struct CuttingProxy {
     /// Where clients connect to.
     pub endpoint: String,
     cuts: watch::Sender<u64>,
+    connections: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
@@ -81,11 +83,19 @@ impl CuttingProxy {
             .local_addr()
             .unwrap_or_else(|error| panic!("{error}"));
         let (cuts, cut) = watch::channel(0);
+        let connections: Arc<AtomicUsize> = Arc::default();
         Self {
             endpoint: format!("tcp://{address}"),
             cuts,
-            task: tokio::spawn(hand_on(listener, server, cut)),
+            connections: Arc::clone(&connections),
+            task: tokio::spawn(hand_on(listener, server, cut, connections)),
         }
+    }
+
+    /// How many connections there have been.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// Cuts all connections. New ones are handed on again.
@@ -139,8 +149,14 @@ async fn lose(
     }
 }
 
-async fn hand_on(listener: TcpListener, server: SocketAddr, cut: watch::Receiver<u64>) {
+async fn hand_on(
+    listener: TcpListener,
+    server: SocketAddr,
+    cut: watch::Receiver<u64>,
+    connections: Arc<AtomicUsize>,
+) {
     while let Ok((mut client, _)) = listener.accept().await {
+        connections.fetch_add(1, Ordering::Relaxed);
         let mut cut = cut.clone();
         cut.mark_unchanged();
         tokio::spawn(async move {

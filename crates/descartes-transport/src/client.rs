@@ -10,7 +10,7 @@ use crate::Closed;
 use crate::endpoint::Endpoint;
 use crate::limits::Limits;
 use crate::security::ClientSecurity;
-pub use connection::{ConnectionState, ConnectionWatch};
+pub use connection::{ConnectionState, ConnectionWatch, HandshakeFault};
 
 /// A DEALER socket to one server: any number of requests at once; replies come in any order.
 ///

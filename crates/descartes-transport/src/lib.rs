@@ -20,7 +20,9 @@ mod request;
 mod security;
 
 pub use bind::{BindError, SocketRole};
-pub use client::{ConnectError, ConnectionState, ConnectionWatch, Requester, Subscriber};
+pub use client::{
+    ConnectError, ConnectionState, ConnectionWatch, HandshakeFault, Requester, Subscriber,
+};
 pub use endpoint::{Endpoint, EndpointError, SOCKET_PATH_MAX};
 pub use event::{EventSocket, Interest, TOPIC_MAX};
 pub use keys::{KeyError, Keypair, PublicKey, SecretKey};

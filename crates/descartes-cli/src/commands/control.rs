@@ -17,10 +17,10 @@ use crate::error::{CliError, Result};
 use crate::exit;
 use crate::output::{self, Format};
 use crate::progress;
-use crate::select::{Eligible, Targets, count};
+use crate::select::{Doing, Targets, count};
 use crate::time;
 
-/// Hold agents: all their processes stand still
+/// Pause agents: all their processes stand still
 #[derive(Debug, Args)]
 pub(crate) struct Pause {
     #[command(flatten)]
@@ -31,7 +31,7 @@ pub(crate) struct Pause {
     mode: PauseRequest,
 }
 
-/// Let held agents go on
+/// Let paused agents go on
 #[derive(Debug, Args)]
 pub(crate) struct Resume {
     #[command(flatten)]
@@ -78,6 +78,14 @@ pub(crate) struct Signal {
     leader: bool,
 }
 
+/// Of an agent that is not waited for.
+const NOT_YET: Ended = Ended {
+    exit_code: None,
+    exit_signal: None,
+    end_reason: None,
+    forced: None,
+};
+
 /// What became of one agent: words for people, and what `--json` adds.
 pub(crate) type Outcome = std::result::Result<(String, Value), ClientError>;
 
@@ -108,7 +116,7 @@ impl Stop {
         let stop = move |client: ZmqClient, info: AgentInfo| async move {
             if no_wait {
                 return match client.begin_stop(info.id, grace).await {
-                    Ok(()) => Ok(("is being stopped".to_owned(), json!({}))),
+                    Ok(()) => Ok(("is being stopped".to_owned(), end_json(&NOT_YET))),
                     Err(error) => ended_before(&client, &info, error).await,
                 };
             }
@@ -150,14 +158,14 @@ impl Signal {
 pub(crate) async fn each<F>(
     context: &Context,
     targets: &Targets,
-    (verb, doing): (&str, &str),
+    (verb, doing): (&'static str, &str),
     deed: impl Fn(ZmqClient, AgentInfo) -> F,
 ) -> Result<u8>
 where
     F: Future<Output = Outcome> + Send + 'static,
 {
     let client = context.connect().await?;
-    let agents = targets.find(&client, verb, Eligible::Running).await?;
+    let agents = targets.find(&client, Doing::Acting(verb)).await?;
     let mut tasks = JoinSet::new();
     for (index, info) in agents.iter().enumerate() {
         let deed = deed(client.clone(), info.clone());
@@ -198,6 +206,9 @@ fn result(info: &AgentInfo, more: Value) -> Value {
         ("id".to_owned(), info.id.to_string().into()),
         ("name".to_owned(), info.name.clone().into()),
         ("success".to_owned(), true.into()),
+        ("error".to_owned(), Value::Null),
+        ("error_code".to_owned(), Value::Null),
+        ("hint".to_owned(), Value::Null),
     ]);
     if let Value::Object(more) = more {
         object.extend(more);
@@ -212,6 +223,7 @@ fn failed(info: &AgentInfo, error: &CliError) -> Value {
         "success": false,
         "error": error.message,
         "error_code": error.code.map(ErrorCode::as_str),
+        "hint": error.hint,
     })
 }
 
@@ -224,7 +236,7 @@ async fn end(
 ) -> Outcome {
     match outcome {
         Ok(ended) => {
-            let forced = ended.forced && verb == "stopped";
+            let forced = ended.forced == Some(true) && verb == "stopped";
             let note = if forced {
                 ", killed after its grace time"
             } else {
@@ -246,12 +258,7 @@ async fn ended_before(client: &ZmqClient, info: &AgentInfo, error: ClientError) 
     if !info.status.is_final() {
         return Err(error);
     }
-    let ended = Ended {
-        exit_code: info.exit_code,
-        exit_signal: info.exit_signal,
-        end_reason: info.end_reason,
-        forced: false,
-    };
+    let ended = Ended::from(&info);
     let how = how(info.exit_code, info.exit_signal);
     Ok((format!("had ended already{how}"), end_json(&ended)))
 }

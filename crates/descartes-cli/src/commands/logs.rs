@@ -51,7 +51,7 @@ pub(crate) struct Logs {
     stderr: bool,
 
     /// Put before each line when it arrived
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with = "render")]
     timestamps: bool,
 
     /// Turn the events of known agents into text

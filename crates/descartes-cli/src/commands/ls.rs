@@ -64,7 +64,7 @@ pub(crate) struct Ls {
     limit: Option<usize>,
 
     /// Print ids alone, whole
-    #[arg(short, long, conflicts_with = "watch")]
+    #[arg(short, long, conflicts_with_all = ["watch", "json"])]
     quiet: bool,
 
     /// Show the list anew whenever something changes

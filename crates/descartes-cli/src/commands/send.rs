@@ -1,19 +1,16 @@
 //! `descartes send` and `descartes close-stdin`.
 
-use std::io::{self, Read};
-
 use clap::Args;
 use descartes_client::StdinWriter;
 use serde_json::json;
 
 use crate::cli::Context;
-use crate::error::{CliError, Result};
+use crate::error::Result;
 use crate::exit;
+use crate::input::Input;
 use crate::output::{self, Format};
 use crate::progress;
 use crate::select::{self, Targets};
-
-const PIECE_BYTES: usize = 64 * 1024;
 
 /// Write to an agent's standard input
 ///
@@ -79,22 +76,14 @@ impl Send {
 
 /// Sends all of this side's standard input, and says how much that was.
 pub(crate) async fn send_input(stdin: &mut StdinWriter) -> Result<u64> {
-    let mut buffer = vec![0; PIECE_BYTES];
+    let mut input = Input::start();
     let mut bytes = 0;
-    loop {
-        match io::stdin().lock().read(&mut buffer) {
-            Ok(0) => return Ok(bytes),
-            Ok(count) => {
-                stdin.write_all(&buffer[..count]).await?;
-                bytes += count as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => {
-                let message = format!("failed to read standard input: {error}");
-                return Err(CliError::new(exit::REFUSED, message));
-            }
-        }
+    while let Some(data) = input.next().await {
+        let data = data?;
+        stdin.write_all(&data).await?;
+        bytes += data.len() as u64;
     }
+    Ok(bytes)
 }
 
 impl CloseStdin {

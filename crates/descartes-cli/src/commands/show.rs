@@ -100,7 +100,7 @@ fn print_own_words(info: &AgentInfo) -> Result<()> {
     }
 }
 
-/// `exit code 1`, `signal 9 (KILL), stopped`, and so on, for an agent that has ended.
+/// `exit code 1`, `stopped, signal 15 (SIGTERM)`, and so on, for an agent that has ended.
 pub(crate) fn how_it_ended(info: &AgentInfo) -> Option<String> {
     let reason = info.end_reason?;
     let code = info.exit_code.map(|code| format!("exit code {code}"));

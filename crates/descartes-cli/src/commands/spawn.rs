@@ -22,7 +22,8 @@ use config::AgentOptions;
 /// Start an agent
 ///
 /// Prints the agent's id, and leaves it to itself. With --wait or --follow the command ends with the agent, with
-/// its exit code. Ctrl-C then asks whether to stop the agent or to leave it running.
+/// its exit code. With --follow, Ctrl-C asks whether to stop the agent or to leave it running; with --wait it
+/// leaves it running.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

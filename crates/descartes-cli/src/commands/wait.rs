@@ -13,14 +13,14 @@ use crate::exit;
 use crate::json;
 use crate::output::{self, Format};
 use crate::progress;
-use crate::select::{Eligible, Targets, count};
+use crate::select::{Doing, Targets, count};
 use crate::session::code_of;
 use crate::time;
 
 /// Wait until agents have ended
 ///
 /// Prints each as it ends. The exit code is that of the agent; of several, the first that is not 0, in the order
-/// in which they end.
+/// in which they end. --all and --label mean the agents that run.
 #[derive(Debug, Args)]
 pub(crate) struct Wait {
     #[command(flatten)]
@@ -38,10 +38,7 @@ pub(crate) struct Wait {
 impl Wait {
     pub(crate) async fn run(self, context: &Context) -> Result<u8> {
         let client = context.connect_to_follow().await?;
-        let agents = self
-            .targets
-            .find(&client, "wait for", Eligible::Any)
-            .await?;
+        let agents = self.targets.find(&client, Doing::Watching).await?;
         let ids: Vec<AgentId> = agents.iter().map(|info| info.id).collect();
         let waiting = self.wait(&client, &ids, context.format);
         match self.timeout {

@@ -137,7 +137,7 @@ impl Printer {
                 "agent_id": self.agent.to_string(),
                 "stream": stream.as_str(),
                 "offset": offset,
-                "time": time.map(time::rfc3339),
+                "time": time.and_then(time::rfc3339),
                 "text": String::from_utf8_lossy(line),
             }));
         }
@@ -147,7 +147,9 @@ impl Printer {
         if !text.ends_with(b"\n") {
             text.push(b'\n');
         }
-        let stamp = time.map_or_else(|| "-".to_owned(), time::rfc3339);
+        let stamp = time
+            .and_then(time::rfc3339)
+            .unwrap_or_else(|| "-".to_owned());
         let stamped = [stamp.as_bytes(), b" ", &text].concat();
         self.write(stream, &stamped)
     }

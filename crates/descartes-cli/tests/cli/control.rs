@@ -90,5 +90,16 @@ async fn wait() {
     host.run(&["wait", "failure", "first", "second"]);
     host.run(&["wait", "first", "second", "--any"]);
     host.run(&["wait", "nobody"]);
+    host.run(&["wait", "--label", "team=web"]);
+    host.quietly(&[
+        "spawn",
+        "sh",
+        "sleep 1000",
+        "--name",
+        "third",
+        "--label",
+        "team=web",
+    ]);
+    host.run(&["wait", "--label", "team=web", "--timeout", "0.01"]);
     assert_transcript!("wait", host.transcript().await);
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use descartes_protocol::{HealthCheckRequest, Reply, Request};
-use descartes_transport::{ConnectionState, ConnectionWatch, Requester};
+use descartes_transport::{ConnectionState, ConnectionWatch, HandshakeFault, Requester};
 
 use crate::config::Checked;
 use crate::error::{ClientError, ConfigError};
@@ -20,7 +20,7 @@ pub(crate) enum DialError {
     /// A socket cannot be made with these settings.
     Config(ConfigError),
     Unreachable(String),
-    NotAdmitted(String),
+    NotAdmitted(HandshakeFault),
     WrongServer {
         expected: String,
         found: String,
@@ -33,7 +33,7 @@ impl DialError {
         match self {
             Self::Config(error) => ClientError::Config(error),
             Self::Unreachable(reason) => ClientError::Unreachable { endpoint, reason },
-            Self::NotAdmitted(reason) => ClientError::NotAdmitted { endpoint, reason },
+            Self::NotAdmitted(fault) => ClientError::NotAdmitted { endpoint, fault },
             Self::WrongServer { expected, found } => ClientError::WrongServer {
                 endpoint,
                 expected,
@@ -57,7 +57,7 @@ pub(crate) async fn first(config: &Checked) -> Result<Connection, DialError> {
 /// As many attempts as the settings allow; why the last one failed.
 pub(crate) async fn again(config: &Checked) -> Result<Connection, DialError> {
     let mut failure = DialError::Unreachable("the connection broke".to_owned());
-    for number in 0..config.attempts_again {
+    for number in 0..config.redials {
         if number > 0 {
             tokio::time::sleep(config.reconnect_delay).await;
         }
@@ -76,7 +76,7 @@ pub(crate) async fn again(config: &Checked) -> Result<Connection, DialError> {
 async fn attempt(config: &Checked) -> Result<Connection, DialError> {
     let requester = Requester::connect(&config.endpoint, config.security.clone(), &config.limits)
         .await
-        .map_err(|error| DialError::Config(ConfigError::Socket(error.to_string())))?;
+        .map_err(|error| DialError::Config(error.into()))?;
     let mut watch = requester.connection();
     let mut state = watch.state();
     loop {
@@ -84,8 +84,8 @@ async fn attempt(config: &Checked) -> Result<Connection, DialError> {
             ConnectionState::Connected => break,
             ConnectionState::Connecting => {}
             ConnectionState::Failing { reason } => return Err(DialError::Unreachable(reason)),
-            ConnectionState::Mismatched { reason } | ConnectionState::Refused { reason } => {
-                return Err(DialError::NotAdmitted(reason));
+            ConnectionState::Mismatched { fault } | ConnectionState::Refused { fault } => {
+                return Err(DialError::NotAdmitted(fault));
             }
         }
         let changed = watch.changed().await;
@@ -115,7 +115,7 @@ async fn expect_server(requester: &Requester, expected: &str) -> Result<(), Dial
         Some(found) if found == expected => Ok(()),
         found => Err(DialError::WrongServer {
             expected: expected.to_owned(),
-            found: found.unwrap_or_default(),
+            found: found.unwrap_or_else(|| "unknown".to_owned()),
         }),
     }
 }

@@ -147,7 +147,7 @@ async fn silence_is_a_timeout_for_a_question_and_an_unknown_outcome_for_a_deed()
     let proxy = LossyProxy::start(&server.server.endpoint().unwrap(), |_, _| true).await;
     let client = ZmqClient::new(ZmqRunnerConfig {
         request_timeout_secs: 1,
-        max_reconnect_attempts: 1,
+        max_request_attempts: 2,
         ..config(&proxy.endpoint)
     });
     let error = client.health_check().await.unwrap_err();
@@ -157,5 +157,27 @@ async fn silence_is_a_timeout_for_a_question_and_an_unknown_outcome_for_a_deed()
         matches!(error, ClientError::OutcomeUnknown { .. }),
         "{error:?}"
     );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_writer_whose_write_was_lost_writes_nothing_more() {
+    let server = TestServer::start().await;
+    let is_lost = |_, reply: &Reply| matches!(reply, Reply::Command(_));
+    let proxy = LossyProxy::start(&server.server.endpoint().unwrap(), is_lost).await;
+    let client = ZmqClient::new(ZmqRunnerConfig {
+        request_timeout_secs: 1,
+        max_request_attempts: 1,
+        ..config(&proxy.endpoint)
+    });
+    let agent = client.spawn_remote(shell("cat"), None).await.unwrap();
+    let mut stdin = client.stdin(agent.id);
+    let error = stdin.write_all(b"one\n").await.unwrap_err();
+    assert!(
+        matches!(error, ClientError::OutcomeUnknown { .. }),
+        "{error:?}"
+    );
+    let error = stdin.write_all(b"two\n").await.unwrap_err();
+    assert_eq!(error, ClientError::WriterLost);
     server.stop().await;
 }

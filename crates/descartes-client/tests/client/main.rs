@@ -18,7 +18,7 @@ fn client(endpoint: &str) -> ZmqClient {
 fn impatient_client(endpoint: &str) -> ZmqClient {
     ZmqClient::new(ZmqRunnerConfig {
         request_timeout_secs: 1,
-        max_reconnect_attempts: 60,
+        max_request_attempts: 60,
         ..config(endpoint)
     })
 }

@@ -28,19 +28,21 @@ async fn output_is_whole_across_cut_connections() {
     let client = client(&proxy.endpoint);
     let agent = client.spawn_remote(shell(&counting()), None).await.unwrap();
     let mut output = client.output(agent.id, Stream::Stdout, ReadFrom::Offset(0));
-    let mut read = Vec::new();
+    let (mut read, mut chunks) = (Vec::new(), 0);
     let reading = async {
         while let Some(chunk) = output.next().await.unwrap() {
             assert_eq!(chunk.lost_bytes, 0);
             assert_eq!(chunk.offset, read.len() as u64);
             read.extend_from_slice(&chunk.data);
-            if read.len() % 7 == 0 {
+            chunks += 1;
+            if chunks % 5 == 1 {
                 proxy.cut();
             }
         }
     };
     soon("all output", reading).await;
     assert_eq!(String::from_utf8(read).unwrap(), counted());
+    assert!(proxy.connections() > 1, "no connection was cut");
     server.stop().await;
 }
 

@@ -5,8 +5,30 @@ use tokio::sync::watch;
 
 use crate::Closed;
 
-/// What a server says to a key that is not on its list, in words.
-const UNKNOWN_KEY: &str = "the server does not know this key";
+/// What a server answers to a key that is not on its list (rfc.zeromq.org, 27).
+const NOT_LISTED: &str = "400";
+
+/// Why a client and a server that was reached did not come to terms.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HandshakeFault {
+    /// The client's key is not on the server's list.
+    #[error("the server does not know this key")]
+    UnknownKey,
+    /// The server encrypts, and the client was given no keys.
+    #[error("the server encrypts, and this client has no keys")]
+    KeysNeeded,
+    /// The client encrypts, and the server does not.
+    #[error("this client encrypts, and the server does not")]
+    ServerIsPlain,
+    /// The server hung up. One that has another key than the client expects cannot say so.
+    #[error(
+        "the server hung up in the handshake; it may have another key than this client expects"
+    )]
+    HungUp,
+    /// Anything else, in the library's words.
+    #[error("{0}")]
+    Other(String),
+}
 
 /// The state of a client's connection.
 ///
@@ -27,13 +49,13 @@ pub enum ConnectionState {
     },
     /// The server was reached, and the two did not come to terms; the next attempt follows by itself.
     Mismatched {
-        /// What does not fit, for a person.
-        reason: String,
+        /// What does not fit.
+        fault: HandshakeFault,
     },
     /// The server does not let this client in. No further attempt is made: only a new socket tries again.
     Refused {
-        /// What the server said, for a person.
-        reason: String,
+        /// What does not fit.
+        fault: HandshakeFault,
     },
 }
 
@@ -105,21 +127,21 @@ impl Attempt {
             }
             MonitorEvent::HandshakeSucceeded { .. } => (ConnectionState::Connected, false),
             MonitorEvent::HandshakeFailed { reason, .. } => failed(ConnectionState::Mismatched {
-                reason: mismatch(reason, encrypts),
+                fault: mismatch(reason, encrypts),
             }),
             MonitorEvent::Disconnected { reason, .. } => failed(ConnectionState::Failing {
                 reason: describe(&reason),
             }),
             MonitorEvent::ConnectStopped { reason, .. } => failed(ConnectionState::Refused {
-                reason: describe(&reason),
+                fault: refusal(&reason),
             }),
             MonitorEvent::ConnectDelayed { .. } if self.is_explained => {
                 *self = Self::default();
                 return None;
             }
             MonitorEvent::ConnectDelayed { .. } if self.is_reached => {
-                let reason = hung_up(encrypts);
-                (ConnectionState::Mismatched { reason }, false)
+                let fault = HandshakeFault::HungUp;
+                (ConnectionState::Mismatched { fault }, false)
             }
             MonitorEvent::ConnectDelayed { .. } => (nothing_there(), false),
             _ => return None,
@@ -138,30 +160,26 @@ fn nothing_there() -> ConnectionState {
     }
 }
 
-/// The library's words, put plainly where they are known.
-fn mismatch(reason: String, encrypts: bool) -> String {
+/// The library tells by words alone.
+fn mismatch(reason: String, encrypts: bool) -> HandshakeFault {
     if reason.starts_with("CURVE peer sent ERROR") {
-        return UNKNOWN_KEY.to_owned();
-    }
-    if !reason.starts_with("mechanism mismatch") {
-        return reason;
-    }
-    let words = if encrypts {
-        "this client encrypts, and the server does not"
+        HandshakeFault::UnknownKey
+    } else if reason.starts_with("mechanism mismatch") && encrypts {
+        HandshakeFault::ServerIsPlain
+    } else if reason.starts_with("mechanism mismatch") {
+        HandshakeFault::KeysNeeded
     } else {
-        "the server encrypts, and this client has no keys"
-    };
-    words.to_owned()
+        HandshakeFault::Other(reason)
+    }
 }
 
-/// A server that has another key than the client expects cannot say so, and hangs up.
-fn hung_up(encrypts: bool) -> String {
-    let words = if encrypts {
-        "the server hung up in the handshake; it may have another key than this client expects"
-    } else {
-        "the server hung up in the handshake"
-    };
-    words.to_owned()
+fn refusal(reason: &DisconnectReason) -> HandshakeFault {
+    match reason {
+        DisconnectReason::HandshakeRefused(refusal) if refusal.reason.as_str() == NOT_LISTED => {
+            HandshakeFault::UnknownKey
+        }
+        reason => HandshakeFault::Other(describe(reason)),
+    }
 }
 
 fn describe(reason: &DisconnectReason) -> String {
@@ -169,7 +187,7 @@ fn describe(reason: &DisconnectReason) -> String {
         DisconnectReason::PeerClosed => "the server closed the connection".to_owned(),
         DisconnectReason::LocalClose => "the connection was closed here".to_owned(),
         DisconnectReason::Error(reason) => reason.clone(),
-        DisconnectReason::HandshakeRefused(_) => UNKNOWN_KEY.to_owned(),
+        DisconnectReason::HandshakeRefused(refusal) => refusal.to_string(),
         DisconnectReason::Handover => "another connection took over".to_owned(),
         _ => "the connection ended".to_owned(),
     }

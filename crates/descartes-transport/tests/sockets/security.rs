@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use descartes_transport::{
-    ClientSecurity, ConnectionState, Endpoint, EventSocket, Keypair, Limits, PublicKey,
-    RequestSocket, Requester, ServerSecurity, Subscriber,
+    ClientSecurity, ConnectionState, Endpoint, EventSocket, HandshakeFault, Keypair, Limits,
+    PublicKey, RequestSocket, Requester, ServerSecurity, Subscriber,
 };
 use omq_tokio::{CurvePublicKey, CurveSecretKey, MonitorEvent, Options, Socket, SocketType};
 use tokio::net::TcpStream;
@@ -90,7 +90,7 @@ async fn an_unlisted_key_is_refused_by_the_request_socket() {
     assert_eq!(
         state,
         ConnectionState::Refused {
-            reason: "the server does not know this key".to_owned()
+            fault: HandshakeFault::UnknownKey
         }
     );
 

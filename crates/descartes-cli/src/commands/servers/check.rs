@@ -96,7 +96,7 @@ pub(super) fn about(name: Option<&str>, endpoint: &str, answer: &Result<ServerHe
     json!({
         "name": name,
         "endpoint": endpoint,
-        "healthy": health.is_some_and(|health| health.healthy),
+        "healthy": health.map(|health| health.healthy),
         "server_id": said("server_id"),
         "server_version": said("server_version"),
         "error": error.map(|error| &error.message),

@@ -70,7 +70,7 @@ pub(crate) struct AgentOptions {
 
     /// A session of the backend's to go on with
     #[arg(long, value_name = "SESSION")]
-    resume: Option<String>,
+    resume_session: Option<String>,
 
     /// An argument for the backend's program, where the backend allows that; repeatable
     #[arg(long = "arg", value_name = "ARG", allow_hyphen_values = true)]
@@ -131,7 +131,7 @@ impl AgentOptions {
             working_dir: text(&self.cwd),
             args: (!self.args.is_empty()).then(|| self.args.clone()),
             stdin: self.stdin.then_some(StdinMode::Pipe),
-            resume_session: text(&self.resume),
+            resume_session: text(&self.resume_session),
             labels: map(&self.labels),
             limits: self.limits(),
         };
