@@ -56,6 +56,53 @@ def test_a_second_ctrl_c_is_no_answer_and_leaves_the_agent(server):
     assert status(server, "clock") == "running"
 
 
+def test_what_was_typed_before_is_no_answer(server):
+    terminal = Terminal(server, "spawn", "sh", CLOCK, "--name", "clock", "--follow")
+    terminal.shows(b"tick")
+    terminal.type(b"\x03")
+    terminal.shows(b"[c]ontinue?")
+    terminal.type(b"c\n")
+    terminal.shows(b"tick")
+    terminal.type(b"stop\n")
+    terminal.shows(b"stop")
+    terminal.shows(b"tick")
+    terminal.type(b"\x03")
+    terminal.shows(b"[c]ontinue?")
+    terminal.type(b"so what\n")
+    terminal.shows(b"[c]ontinue?")
+    terminal.type(b"leave\n")
+    assert terminal.ends() == 0
+    assert status(server, "clock") == "running"
+
+
+def test_a_server_that_is_away_keeps_nobody(launch):
+    server = launch()
+    terminal = Terminal(server, "spawn", "sh", CLOCK, "--name", "clock", "--follow")
+    terminal.shows(b"tick")
+    server.kill()
+    terminal.shows(b"lost the server")
+    terminal.type(b"\x03")
+    terminal.shows(b"[s]top it")
+    terminal.type(b"s\n")
+    terminal.type(b"\x03")
+    terminal.type(b"\x03")
+    assert terminal.ends() == 130
+    server.start()
+    assert status(server, "clock") == "running"
+
+
+def test_a_reader_that_stands_still_does_not_hold_the_command_against_sigterm(server):
+    id = spawn(server, "yes", "flood")
+    read, write = os.pipe()
+    command = [cli.binary(), "--server", server.endpoint, "attach", id, "--from-start"]
+    with os.fdopen(read, "rb") as reader, os.fdopen(write, "wb") as writer:
+        attached = cli.subprocess.Popen(command, stdin=cli.subprocess.DEVNULL, stdout=writer)
+        assert reader.read(1) == b"y"
+        attached.terminate()
+        assert attached.wait(cli.LONG) == 130
+    assert status(server, "flood") == "running"
+
+
 def test_attach_sends_what_is_typed_and_detaches(server):
     spawn(server, 'while read -r line; do echo "got $line"; done', "echo")
     terminal = Terminal(server, "attach", "echo")

@@ -1,6 +1,7 @@
 //! This side's standard input, read on a thread of its own: a read of a terminal cannot be called off.
 
 use std::io::{self, Read};
+use std::time::Instant;
 
 use tokio::sync::mpsc;
 
@@ -13,7 +14,14 @@ const PIECES_MAX: usize = 1;
 /// Standard input, piece by piece; from a terminal, line by line.
 #[derive(Debug)]
 pub(crate) struct Input {
-    pieces: mpsc::Receiver<io::Result<Vec<u8>>>,
+    pieces: mpsc::Receiver<io::Result<Piece>>,
+}
+
+/// Some input, and when it was read.
+#[derive(Debug)]
+pub(crate) struct Piece {
+    pub(crate) data: Vec<u8>,
+    pub(crate) read_at: Instant,
 }
 
 impl Input {
@@ -24,7 +32,10 @@ impl Input {
             loop {
                 let piece = match io::stdin().lock().read(&mut buffer) {
                     Ok(0) => return,
-                    Ok(count) => Ok(buffer[..count].to_vec()),
+                    Ok(count) => Ok(Piece {
+                        data: buffer[..count].to_vec(),
+                        read_at: Instant::now(),
+                    }),
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                     Err(error) => Err(error),
                 };
@@ -38,7 +49,7 @@ impl Input {
     }
 
     /// The next piece; `None` at the end.
-    pub(crate) async fn next(&mut self) -> Option<Result<Vec<u8>>> {
+    pub(crate) async fn next(&mut self) -> Option<Result<Piece>> {
         let piece = self.pieces.recv().await?;
         Some(piece.map_err(|error| {
             let message = format!("failed to read standard input: {error}");

@@ -49,7 +49,9 @@ fn run(cli: Cli) -> ExitCode {
     cli.begin_log();
     let context = cli.context();
     let ends_with_agent = cli.command.ends_with_agent();
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    // One thread keeps the connection alive while the main one waits for a person, a pipe or a disk.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
         .enable_all()
         .build();
     let done = match runtime {

@@ -8,6 +8,7 @@ use descartes_client::protocol::ErrorCode;
 use serde_json::{Value, json};
 
 use crate::error::{CliError, Result};
+use crate::table::plain;
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const HINT: Style = AnsiColor::Cyan.on_default().bold();
@@ -52,6 +53,7 @@ pub(crate) fn error_bytes(data: &[u8]) -> Result<()> {
 /// Tells a person something beside the results.
 pub(crate) fn note(text: impl Display) {
     // A closed stderr must not become a failure.
+    let text = plain(&text.to_string());
     let _ = writeln!(anstream::stderr().lock(), "{NOTE}{text}{NOTE:#}");
 }
 
@@ -77,14 +79,11 @@ pub(crate) fn complain(error: &CliError, format: Format) {
                 "hint": error.hint,
             })
         ),
-        Format::Text => {
-            writeln!(stderr, "{ERROR}error:{ERROR:#} {}", error.message).and_then(|()| match &error
-                .hint
-            {
+        Format::Text => writeln!(stderr, "{ERROR}error:{ERROR:#} {}", plain(&error.message))
+            .and_then(|()| match &error.hint {
                 Some(hint) => writeln!(stderr, "{HINT}hint:{HINT:#} {hint}"),
                 None => Ok(()),
-            })
-        }
+            }),
     };
     // Nobody is left to tell.
     let _ = written;

@@ -1,6 +1,6 @@
 //! Files that nobody else may read. Whoever reads one finds the old text or the new one, whole.
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -51,6 +51,7 @@ pub(crate) fn create(path: &Path, text: &str) -> Result<bool> {
 pub(crate) fn replace(path: &Path, before: Option<&str>, text: &str) -> Result<()> {
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let file = written(&target, text)?;
+    let _lock = lock(&target).map_err(|error| failed("lock the folder of", path, &error))?;
     keep_owner(&target, &file).map_err(|error| failed("keep the owner of", path, &error))?;
     if read(&target)?.as_deref() != before {
         let problem = format!("{} was changed by somebody else meanwhile", path.display());
@@ -59,6 +60,13 @@ pub(crate) fn replace(path: &Path, before: Option<&str>, text: &str) -> Result<(
     let replaced = file.persist(&target);
     replaced.map_err(|refused| failed("write", path, &refused.error))?;
     Ok(())
+}
+
+/// Holds others of this program off that change a file in the same folder, until it is dropped.
+fn lock(path: &Path) -> io::Result<File> {
+    let folder = File::open(path.parent().unwrap_or(Path::new("/")))?;
+    rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive)?;
+    Ok(folder)
 }
 
 /// The text in a file that only its owner can read, ready to be renamed.

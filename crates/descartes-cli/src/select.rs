@@ -123,8 +123,8 @@ impl Targets {
         if found.len() > NAMED_MAX {
             output::note(format_args!("  and {} more", found.len() - NAMED_MAX));
         }
-        match ask::choice(&format!("{question} [y/n]"), &['y', 'n']) {
-            Some('y') => Ok(()),
+        match ask::choice(&format!("{question} [y/n]"), &["yes", "no"]) {
+            Some("yes") => Ok(()),
             _ => Err(CliError::new(exit::REFUSED, "nothing was done")),
         }
     }

@@ -20,6 +20,9 @@ use config::{ConfigFile, NamedServer};
 /// Stands for the server on this host, whatever the config file's default is.
 pub(crate) const LOCAL: &str = "local";
 
+/// Attempts to get back to a server, a second apart, that a person waits for.
+const BRIEF_ATTEMPTS: u32 = 5;
+
 /// A server, and how it was found.
 #[derive(Debug, Clone)]
 pub(crate) struct Server {
@@ -147,7 +150,7 @@ impl Server {
             endpoint: self.endpoint.clone(),
             bundle: self.bundle.clone(),
             max_reconnect_attempts: match persistence {
-                Persistence::Brief => defaults.max_reconnect_attempts,
+                Persistence::Brief => BRIEF_ATTEMPTS,
                 Persistence::Endless => u32::MAX,
             },
             ..defaults

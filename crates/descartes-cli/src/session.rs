@@ -6,29 +6,37 @@
 //!     ▼ │
 //! asked what to do (Ctrl-C) ──▶ stop the agent, leave it, go on
 //! ```
+//!
+//! SIGTERM, and a further Ctrl-C in whatever state but the first, leave the agent and end this.
 
 mod feed;
 pub(crate) mod printer;
 mod render;
+mod signals;
 mod terminal;
 
-use descartes_client::protocol::{AgentInfo, Stream};
-use descartes_client::{ClientError, OutputReader, ReadFrom, ZmqClient};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use descartes_client::protocol::{AgentInfo, ErrorCode, Stream};
+use descartes_client::{ClientError, Connectivity, OutputReader, ReadFrom, ZmqClient};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::ask;
-use crate::error::{CliError, Result};
+use crate::error::Result;
 use crate::exit;
-use crate::input::Input;
+use crate::input::{Input, Piece};
 use crate::output;
 use crate::progress;
+use crate::table::plain;
 use feed::Feed;
 use printer::Printer;
+use signals::{Signals, Wish};
 use terminal::DetachKey;
 
 const QUESTION: &str = "[s]top it, [l]eave it running, or [c]ontinue?";
+const ANSWERS: [&str; 3] = ["stop", "leave", "continue"];
 
 /// Pieces of input that may wait for the agent to take them.
 const INPUT_WAITING_MAX: usize = 4;
@@ -66,17 +74,9 @@ pub(crate) struct Session {
     input: Option<Input>,
     /// Where input for the agent goes; none once it has ended.
     queue: Option<mpsc::Sender<Vec<u8>>>,
-    /// Input that waits for its place there.
-    waiting: Option<Vec<u8>>,
+    /// Input that waits for its place there, in order.
+    waiting: VecDeque<Vec<u8>>,
     forwarding: Option<Forwarding>,
-    _detach_key: Option<DetachKey>,
-}
-
-#[derive(Debug)]
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    quit: Signal,
 }
 
 /// The task that takes input to the agent.
@@ -85,13 +85,11 @@ struct Forwarding(JoinHandle<std::result::Result<(), ClientError>>);
 
 enum Event {
     Output(Option<std::result::Result<feed::Piece, ClientError>>),
-    Input(Option<Result<Vec<u8>>>),
+    Input(Option<Result<Piece>>),
     InputHasPlace,
     InputEnded(std::result::Result<(), String>),
-    Connection(bool),
-    Interrupt,
-    Detach,
-    Terminate,
+    Connection(Connectivity),
+    Wish(Wish),
 }
 
 impl Session {
@@ -109,13 +107,12 @@ impl Session {
             .unzip();
         Ok(Self {
             feed: Feed::start(readers),
-            signals: Signals::listen()?,
+            signals: Signals::listen(is_forwarded.then(DetachKey::take).flatten())?,
             asks: output::is_interactive(),
             input: is_forwarded.then(Input::start),
             queue,
-            waiting: None,
+            waiting: VecDeque::new(),
             forwarding,
-            _detach_key: is_forwarded.then(DetachKey::take).flatten(),
             client: client.clone(),
             agent,
             printer,
@@ -138,7 +135,7 @@ impl Session {
 
     /// Goes on until the agent has ended, or the person has enough.
     pub(crate) async fn run(mut self) -> Result<End> {
-        let mut connection = self.client.connected();
+        let mut connection = self.client.connectivity();
         connection.mark_unchanged();
         loop {
             match self.event(&mut connection).await {
@@ -146,14 +143,10 @@ impl Session {
                     let (stream, chunk) = piece?;
                     self.printer.print(stream, &chunk)?;
                 }
-                Event::Output(None) => {
-                    self.printer.finish()?;
-                    let info = self.client.agent(self.agent.id).await?;
-                    return Ok(End::Ended(Box::new(info)));
-                }
-                Event::Input(Some(data)) => self.waiting = Some(data?),
-                // The task sees the end of its queue, and ends the agent's input.
-                Event::Input(None) => (self.input, self.queue) = (None, None),
+                Event::Output(None) => return self.ended().await,
+                Event::Input(Some(piece)) => self.waiting.push_back(piece?.data),
+                // The task sees the end of its queue once it is dropped, and ends the agent's input.
+                Event::Input(None) => self.input = None,
                 Event::InputHasPlace => {}
                 Event::InputEnded(outcome) => {
                     (self.queue, self.forwarding) = (None, None);
@@ -161,32 +154,39 @@ impl Session {
                         output::note(format_args!("input no longer reaches the agent: {error}"));
                     }
                 }
-                Event::Connection(true) => output::note("the server is back"),
-                Event::Connection(false) => {
-                    output::note("lost the server; trying to get back to it");
-                }
-                Event::Interrupt => {
+                Event::Connection(now) => tell(&now),
+                Event::Wish(Wish::Interrupt) => {
                     if let Some(end) = self.interrupted().await? {
                         return Ok(end);
                     }
                 }
-                Event::Detach => return Ok(End::Left),
-                Event::Terminate => return Ok(End::Interrupted),
+                Event::Wish(Wish::Detach) => return Ok(End::Left),
+                Event::Wish(Wish::Terminate) => return Ok(End::Interrupted),
             }
         }
     }
 
-    async fn event(&mut self, connection: &mut watch::Receiver<bool>) -> Event {
-        let wants_input = self.queue.is_some() && self.waiting.is_none();
+    async fn event(&mut self, connection: &mut watch::Receiver<Connectivity>) -> Event {
+        if self.input.is_none() && self.waiting.is_empty() {
+            self.queue = None;
+        }
+        let wants_input = self.queue.is_some() && self.waiting.is_empty();
         tokio::select! {
             piece = self.feed.next() => Event::Output(piece),
-            data = next_input(&mut self.input), if wants_input => Event::Input(data),
-            () = pass_on(self.queue.as_ref(), &mut self.waiting), if self.waiting.is_some() => Event::InputHasPlace,
+            piece = next_input(&mut self.input), if wants_input => Event::Input(piece),
+            () = pass_on(self.queue.as_ref(), &mut self.waiting), if !self.waiting.is_empty() => Event::InputHasPlace,
             outcome = forwarded(&mut self.forwarding), if self.forwarding.is_some() => Event::InputEnded(outcome),
-            Ok(()) = connection.changed() => Event::Connection(*connection.borrow_and_update()),
-            _ = self.signals.interrupt.recv() => Event::Interrupt,
-            _ = self.signals.quit.recv() => Event::Detach,
-            _ = self.signals.terminate.recv() => Event::Terminate,
+            Ok(()) = connection.changed() => Event::Connection(connection.borrow_and_update().clone()),
+            wish = self.signals.next() => Event::Wish(wish),
+        }
+    }
+
+    /// All that the agent wrote was printed.
+    async fn ended(mut self) -> Result<End> {
+        self.printer.finish()?;
+        tokio::select! {
+            info = self.client.agent(self.agent.id) => Ok(End::Ended(Box::new(info?))),
+            _ = self.signals.next() => Ok(End::Interrupted),
         }
     }
 
@@ -195,46 +195,78 @@ impl Session {
         if !self.asks {
             return Ok(Some(End::Interrupted));
         }
+        let asked_at = Instant::now();
+        let name = plain(&self.agent.name);
+        let question = format!("\nagent {name} is running: {QUESTION} ");
+        output::prompt(&question);
         let input = self.input.get_or_insert_with(Input::start);
         loop {
-            output::prompt(format_args!(
-                "\nagent {} is running: {QUESTION} ",
-                self.agent.name
-            ));
-            let line = tokio::select! {
-                line = input.next() => line,
-                _ = self.signals.interrupt.recv() => {
+            let piece = tokio::select! {
+                piece = input.next() => piece,
+                _ = self.signals.next() => {
                     output::prompt("\n");
                     return Ok(Some(End::Interrupted));
                 }
             };
-            let Some(line) = line else {
+            let Some(piece) = piece else {
                 return Ok(Some(End::Left));
             };
-            match ask::answered(&String::from_utf8_lossy(&line?), &['s', 'l', 'c']) {
-                Some('s') => return self.stop().await,
-                Some('l') => return Ok(Some(End::Left)),
-                Some('c') => return Ok(None),
-                _ => {}
+            let Piece { data, read_at } = piece?;
+            if read_at < asked_at {
+                // It was typed before, for the agent or for nobody, and is no answer.
+                if self.queue.is_some() {
+                    self.waiting.push_back(data);
+                }
+                continue;
+            }
+            match ask::answered(&String::from_utf8_lossy(&data), &ANSWERS) {
+                Some("stop") => return self.stop().await,
+                Some("leave") => return Ok(Some(End::Left)),
+                Some(_) => return Ok(None),
+                None => output::prompt(&question),
             }
         }
     }
 
-    /// Stops the agent; its last words and its end come as any other's. A further Ctrl-C kills it.
+    /// Stops the agent; its last words and its end come as any other's. A further Ctrl-C kills it, and one more leaves
+    /// it as it is.
     async fn stop(&mut self) -> Result<Option<End>> {
         let client = self.client.clone();
         let agent = self.agent.id;
         let stop = client.stop(agent, None);
-        let stopped = tokio::select! {
-            stopped = progress::during("stopping the agent; Ctrl-C kills it", stop) => stopped,
-            _ = self.signals.interrupt.recv() => self.client.kill(agent).await,
+        let mut ended = tokio::select! {
+            stopped = progress::during("stopping the agent; Ctrl-C kills it", stop) => Some(stopped),
+            wish = self.signals.next() => match wish {
+                Wish::Interrupt => None,
+                Wish::Detach | Wish::Terminate => return Ok(Some(End::Interrupted)),
+            },
         };
-        match stopped {
-            Ok(_) => Ok(None),
-            // It has ended by itself meanwhile.
-            Err(error) if error.is(descartes_client::protocol::ErrorCode::InvalidState) => Ok(None),
-            Err(error) => Err(error.into()),
+        if ended.is_none() {
+            let kill = client.kill(agent);
+            ended = tokio::select! {
+                killed = progress::during("killing the agent; Ctrl-C gives up", kill) => Some(killed),
+                _ = self.signals.next() => return Ok(Some(End::Interrupted)),
+            };
         }
+        match ended {
+            // It has ended by itself meanwhile.
+            Some(Err(error)) if !error.is(ErrorCode::InvalidState) => Err(error.into()),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// Tells a person how the connection is.
+fn tell(now: &Connectivity) {
+    match now {
+        Connectivity::Connected => output::note("the server is back"),
+        Connectivity::Lost { reason } => {
+            output::note(format_args!(
+                "lost the server, and trying to get back to it: {reason}"
+            ));
+        }
+        // Whatever needed it says why it is gone.
+        Connectivity::Idle => {}
     }
 }
 
@@ -279,24 +311,6 @@ pub(crate) fn both_streams(client: &ZmqClient, agent: &AgentInfo) -> Vec<(Stream
     vec![reader(Stream::Stdout), reader(Stream::Stderr)]
 }
 
-impl Signals {
-    fn listen() -> Result<Self> {
-        let listen = |kind| {
-            signal(kind).map_err(|error| {
-                CliError::new(
-                    exit::REFUSED,
-                    format!("failed to listen for signals: {error}"),
-                )
-            })
-        };
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-            quit: listen(SignalKind::quit())?,
-        })
-    }
-}
-
 impl Forwarding {
     fn start(client: &ZmqClient, agent: &AgentInfo) -> (mpsc::Sender<Vec<u8>>, Self) {
         let mut writer = client.stdin(agent.id);
@@ -317,23 +331,24 @@ impl Drop for Forwarding {
     }
 }
 
-async fn next_input(input: &mut Option<Input>) -> Option<Result<Vec<u8>>> {
+async fn next_input(input: &mut Option<Input>) -> Option<Result<Piece>> {
     match input {
         Some(input) => input.next().await,
         None => std::future::pending().await,
     }
 }
 
-/// Waits for a place in the queue to the agent, and puts what waits there.
-async fn pass_on(queue: Option<&mpsc::Sender<Vec<u8>>>, waiting: &mut Option<Vec<u8>>) {
-    if let Some(queue) = queue
-        && let Ok(place) = queue.reserve().await
-        && let Some(data) = waiting.take()
-    {
-        place.send(data);
+/// Waits for a place in the queue to the agent, and puts there what waits longest.
+async fn pass_on(queue: Option<&mpsc::Sender<Vec<u8>>>, waiting: &mut VecDeque<Vec<u8>>) {
+    let place = match queue {
+        Some(queue) => queue.reserve().await.ok(),
+        None => None,
+    };
+    match (place, waiting.pop_front()) {
+        (Some(place), Some(data)) => place.send(data),
+        // Nobody takes it any more: the end of the task tells why.
+        _ => waiting.clear(),
     }
-    // Where nobody takes it any more, the end of the task tells why.
-    *waiting = None;
 }
 
 async fn forwarded(forwarding: &mut Option<Forwarding>) -> std::result::Result<(), String> {

@@ -1,13 +1,14 @@
 //! One request, from its sending to its answer: how often it is sent, how long it is waited for, what silence means.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use descartes_protocol::limits::MAX_MESSAGE_SIZE;
 use descartes_protocol::{Command, ErrorCode, ErrorResponse, Reply, Request, StdinPosition};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::error::{ClientError, Refusal};
-use crate::link::{Answer, Link, Ticket};
+use crate::link::{Answer, Link};
 
 /// How late the reply to a request that was held may be.
 const POLL_SLACK: Duration = Duration::from_secs(10);
@@ -60,6 +61,15 @@ impl Call {
         Self { extra, ..self }
     }
 
+    /// Sent once, unless it changes nothing.
+    pub(crate) fn once(self) -> Self {
+        let repeat = match self.repeat {
+            Repeat::Harmless => Repeat::Harmless,
+            Repeat::Safe | Repeat::Unsafe => Repeat::Unsafe,
+        };
+        Self { repeat, ..self }
+    }
+
     /// How a command is to be treated.
     pub(crate) fn of(command: &Command) -> Self {
         Self {
@@ -75,47 +85,52 @@ impl Call {
         }
     }
 
-    /// Sends the request until it is answered, as often as that is safe and as the settings allow.
+    /// Sends the request until it is answered, as often as that is safe and as the settings allow. While there is no
+    /// connection it waits, until there is one or the link gives up.
     pub(crate) async fn make(
         self,
         link: &Link,
         request: &Request,
+        turn: OwnedSemaphorePermit,
     ) -> Result<Answered, ClientError> {
         let body = self.encode(request)?;
         let id = request.request_id();
         let config = link.config();
         let may_repeat = self.repeat != Repeat::Unsafe;
-        let attempts = if may_repeat {
+        let mut attempts_left = if may_repeat {
             config.request_attempts
         } else {
             1
         };
         let limit = self.limit(config.request_timeout);
-        let mut ticket = link.submit(id, body, may_repeat).await;
-        for number in 1..=attempts {
-            if number > 1 {
+        let mut ticket = link.submit(id, body, may_repeat, limit, turn);
+        let (began, mut times_sent) = (Instant::now(), 0);
+        loop {
+            let answer = tokio::time::timeout(limit, async {
+                if times_sent == 0 {
+                    ticket.send().await;
+                } else {
+                    ticket.send_again().await;
+                }
+                ticket.answer().await
+            });
+            if let Ok(answer) = answer.await {
+                return self.answered(link, id, answer);
+            }
+            // What could not be sent, as there is no connection, has not been tried.
+            if ticket.times_sent() > times_sent {
+                times_sent = ticket.times_sent();
+                attempts_left -= 1;
+                if attempts_left == 0 {
+                    return Err(self.silence(id, began.elapsed()));
+                }
                 tracing::debug!(
                     request = self.name,
                     request_id = id,
                     "sending again what had no reply"
                 );
-                ticket.send_again().await;
-            }
-            if let Some(answer) = within(limit, &mut ticket).await {
-                return self.answered(link, id, answer);
             }
         }
-        let waited = limit.saturating_mul(attempts);
-        Err(match self.repeat {
-            Repeat::Harmless => ClientError::TimedOut {
-                request: self.name,
-                waited,
-            },
-            Repeat::Safe | Repeat::Unsafe => {
-                let reason = format!("no reply within {} s", waited.as_secs_f64());
-                self.unknown(id, reason)
-            }
-        })
     }
 
     /// The error for a reply of the wrong type.
@@ -131,9 +146,9 @@ impl Call {
     fn limit(&self, request_timeout: Duration) -> Duration {
         let is_poll = self.repeat == Repeat::Harmless && !self.extra.is_zero();
         if is_poll {
-            self.extra + request_timeout.min(POLL_SLACK)
+            self.extra.saturating_add(request_timeout.min(POLL_SLACK))
         } else {
-            self.extra + request_timeout
+            self.extra.saturating_add(request_timeout)
         }
     }
 
@@ -156,7 +171,7 @@ impl Call {
                 Reply::Error(error) => Err(refused(error)),
                 reply => Ok(Answered { reply, repeated }),
             },
-            Answer::Garbled(problem) => Err(ClientError::BadReply {
+            Answer::Undecodable(problem) => Err(ClientError::BadReply {
                 request: self.name,
                 problem,
             }),
@@ -179,6 +194,18 @@ impl Call {
         }
     }
 
+    fn silence(&self, id: &str, waited: Duration) -> ClientError {
+        match self.repeat {
+            Repeat::Harmless => ClientError::TimedOut {
+                request: self.name,
+                waited,
+            },
+            Repeat::Safe | Repeat::Unsafe => {
+                self.unknown(id, format!("no reply within {:.1} s", waited.as_secs_f64()))
+            }
+        }
+    }
+
     fn unknown(&self, id: &str, reason: String) -> ClientError {
         ClientError::OutcomeUnknown {
             request: self.name,
@@ -186,10 +213,6 @@ impl Call {
             reason,
         }
     }
-}
-
-async fn within(limit: Duration, ticket: &mut Ticket<'_>) -> Option<Answer> {
-    tokio::time::timeout(limit, ticket.answer()).await.ok()
 }
 
 /// What repeating a command does.

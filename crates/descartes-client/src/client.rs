@@ -12,13 +12,16 @@ use tokio::sync::{Semaphore, watch};
 use crate::call::{Answered, Call};
 use crate::config::ZmqRunnerConfig;
 use crate::error::{ClientError, ConfigError};
-use crate::link::Link;
+use crate::link::{Connectivity, Link};
 
 /// Requests under way at once. With [`POLLS_MAX`] below the 1,024 that a server lets one connection have.
 const REQUESTS_MAX: usize = 480;
 
 /// Long polls under way at once: they must not keep quick requests waiting.
 const POLLS_MAX: usize = 480;
+
+/// How often those who wait for their turn look whether places are held in vain.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The longest that the server is asked to hold a request; it cuts that where its own limit is lower.
 const POLL_MAX: Duration = Duration::from_secs(10);
@@ -31,7 +34,8 @@ const POLL_MAX: Duration = Duration::from_secs(10);
 /// All methods return [`ClientError`]; those that may be repeated are, as [`ZmqRunnerConfig`] says.
 ///
 /// # Cancel safety
-/// Dropping the future of a request forgets its reply; what was asked for may be done nevertheless.
+/// Dropping the future of a request forgets its reply; what was asked for may be done nevertheless, and the request
+/// counts as under way until the server has answered.
 #[derive(Debug, Clone)]
 pub struct ZmqClient {
     inner: Arc<Inner>,
@@ -40,8 +44,8 @@ pub struct ZmqClient {
 #[derive(Debug)]
 struct Inner {
     link: Result<Link, ConfigError>,
-    requests: Semaphore,
-    polls: Semaphore,
+    requests: Arc<Semaphore>,
+    polls: Arc<Semaphore>,
 }
 
 /// How a server is.
@@ -89,8 +93,8 @@ impl ZmqClient {
     pub fn new(config: ZmqRunnerConfig) -> Self {
         let inner = Inner {
             link: config.check().map(Link::new),
-            requests: Semaphore::new(REQUESTS_MAX),
-            polls: Semaphore::new(POLLS_MAX),
+            requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
+            polls: Arc::new(Semaphore::new(POLLS_MAX)),
         };
         Self {
             inner: Arc::new(inner),
@@ -154,15 +158,11 @@ impl ZmqClient {
 
     /// Follows whether there is a connection. Where the settings are wrong, there never is.
     #[must_use]
-    pub fn connected(&self) -> watch::Receiver<bool> {
+    pub fn connectivity(&self) -> watch::Receiver<Connectivity> {
         match &self.inner.link {
-            Ok(link) => link.connected(),
-            Err(_) => watch::channel(false).1,
+            Ok(link) => link.connectivity(),
+            Err(_) => watch::channel(Connectivity::Idle).1,
         }
-    }
-
-    pub(crate) fn has_connection(&self) -> bool {
-        self.inner.link.as_ref().is_ok_and(Link::is_connected)
     }
 
     /// Makes a request that is answered at once.
@@ -187,14 +187,22 @@ impl ZmqClient {
 
     async fn take_turn(
         &self,
-        turns: &Semaphore,
+        turns: &Arc<Semaphore>,
         request: Request,
         call: Call,
     ) -> Result<Answered, ClientError> {
         let link = self.link()?;
-        // It is never closed; were it, there would be no bound and no harm.
-        let _turn = turns.acquire().await;
-        call.make(link, &request).await
+        let turn = loop {
+            let turn = Arc::clone(turns).acquire_owned();
+            match tokio::time::timeout(SWEEP_INTERVAL, turn).await {
+                Ok(Ok(turn)) => break turn,
+                // It is never closed.
+                Ok(Err(_)) => return Err(ClientError::Disconnected { request: call.name }),
+                // Some places may be held for replies that do not come any more.
+                Err(_) => link.sweep(),
+            }
+        };
+        call.make(link, &request, turn).await
     }
 
     fn link(&self) -> Result<&Link, ClientError> {

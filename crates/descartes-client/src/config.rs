@@ -29,7 +29,7 @@ pub struct ZmqRunnerConfig {
     /// Whether a broken connection is made again, and what was under way on it sent again. Default: true.
     pub auto_reconnect: bool,
     /// How many attempts in a row are made to connect again. The very first connection is tried once: a server that is
-    /// not there is told at once. Default: 5.
+    /// not there is told at once. Default: 30, which with the delay is half a minute for a restart.
     pub max_reconnect_attempts: u32,
     /// Seconds between two attempts to connect again; the first one follows at once. Default: 1.
     pub reconnect_delay_secs: u64,
@@ -53,7 +53,7 @@ impl Default for ZmqRunnerConfig {
             request_timeout_secs: 35,
             max_request_attempts: 6,
             auto_reconnect: true,
-            max_reconnect_attempts: 5,
+            max_reconnect_attempts: 30,
             reconnect_delay_secs: 1,
             enable_heartbeat: true,
             heartbeat_interval_secs: 10,

@@ -1,6 +1,6 @@
 //! What is done to agents.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use descartes_protocol::{
     AgentId, AgentInfo, AgentStatus, BatchControlCommand, BatchControlResponse, Command, EndReason,
@@ -11,9 +11,6 @@ use crate::agents::missing;
 use crate::call::Call;
 use crate::client::{ZmqClient, new_id};
 use crate::error::{ClientError, Refusal};
-
-/// How long after its grace time a `stop` that the server did not answer in time is asked for again.
-const STOP_PATIENCE: Duration = Duration::from_secs(20);
 
 /// How an agent ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,19 +107,30 @@ impl ZmqClient {
         agent: AgentId,
         grace: Option<Duration>,
     ) -> Result<Ended, ClientError> {
-        let began = Instant::now();
-        let patience = grace.unwrap_or_default() + STOP_PATIENCE;
-        let mut stop = Command::Stop { grace, wait: true };
+        let (mut stop, mut is_joining) = (Command::Stop { grace, wait: true }, false);
         loop {
-            match self.end(agent, &stop).await {
-                // The stop goes on beyond the server's own time for a request: a further one joins it.
-                Err(error) if error.is(ErrorCode::Timeout) && began.elapsed() < patience => {
+            let outcome = self.control(agent, &stop).await?;
+            match &outcome.result {
+                // It goes on beyond the server's own time for a request: a further one joins it.
+                Err(refusal)
+                    if refusal.code == ErrorCode::Timeout
+                        && refusal.status.is_some_and(|status| !status.is_final()) =>
+                {
+                    is_joining = true;
                     stop = Command::Stop {
                         grace: None,
                         wait: true,
                     };
                 }
-                ended => return ended,
+                // It ended between the two.
+                Err(refusal)
+                    if refusal.code == ErrorCode::InvalidState
+                        && refusal.status.is_some_and(AgentStatus::is_final)
+                        && (outcome.repeated || is_joining) =>
+                {
+                    return Ok(Ended::from(&self.agent(agent).await?));
+                }
+                _ => return Ok(ended(&outcome.data()?)),
             }
         }
     }
@@ -197,7 +205,8 @@ impl ZmqClient {
     /// until one fails.
     ///
     /// # Errors
-    /// [`ClientError`], where there are no results at all.
+    /// [`ClientError`], where there are no results at all; [`ClientError::OutcomeUnknown`] where no reply came, as a
+    /// batch is not sent twice: what its first run did would be refused to the second.
     pub async fn batch(
         &self,
         agents: Vec<AgentId>,
@@ -211,7 +220,7 @@ impl ZmqClient {
             payload: command.payload(),
             fail_fast,
         };
-        match self.call(request, Call::of(command)).await?.reply {
+        match self.call(request, Call::of(command).once()).await?.reply {
             Reply::BatchControl(reply) => Ok(reply),
             _ => Err(Call::unexpected("batch")),
         }

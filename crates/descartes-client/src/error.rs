@@ -43,7 +43,7 @@ pub enum ClientError {
     #[error(transparent)]
     Refused(#[from] Box<Refusal>),
     /// No reply came to a request that changes nothing.
-    #[error("no reply to {request} within {} s", waited.as_secs_f64())]
+    #[error("no reply to {request} within {:.1} s", waited.as_secs_f64())]
     TimedOut {
         /// The kind of request.
         request: &'static str,

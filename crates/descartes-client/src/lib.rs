@@ -30,7 +30,8 @@
 //!
 //! Beyond requests there are things that last: [`OutputReader`] follows what an agent writes, [`StatusUpdates`] what
 //! happens to agents, [`StdinWriter`] feeds one. All of them go on where they were after a broken connection and after
-//! a restart of the server, and say so where something is gone for good.
+//! a restart of the server, for as long as [`ZmqRunnerConfig::max_reconnect_attempts`] allows, and say so where something is
+//! gone for good.
 //!
 //! The client does not start servers, does not choose between them, and reads no configuration of its own.
 
@@ -60,6 +61,7 @@ pub use config::ZmqRunnerConfig;
 pub use control::Ended;
 pub use error::{ClientError, ConfigError, Refusal};
 pub use events::{StatusItem, StatusUpdates};
+pub use link::Connectivity;
 pub use output::{OutputChunk, OutputReader, ReadFrom};
 pub use runner::ZmqAgentRunner;
 pub use stdin::StdinWriter;

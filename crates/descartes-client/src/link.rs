@@ -7,22 +7,24 @@
 //!   └────────────────┴──────────────────────────────────────────┘
 //! ```
 //!
-//! A request waits in the table until its reply comes, its caller goes, or the link gives up. The table and the state
-//! of the connection are behind one lock, so that a request either finds the connection or is found by it.
+//! A request waits in the table until its reply comes or the link gives up. The table and the state of the connection
+//! are behind one lock, so that a request either finds the connection or is found by it.
 
 mod dial;
+mod table;
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use descartes_protocol::Reply;
 use descartes_transport::{ConnectionWatch, Requester};
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::config::Checked;
 use dial::DialError;
+use table::{Pending, State, Table};
 
 /// A client's connection. It is made when it is wanted, and goes with the last handle.
 #[derive(Debug)]
@@ -36,35 +38,22 @@ struct Shared {
     config: Checked,
     table: Mutex<Table>,
     wanted: Notify,
-    connected: watch::Sender<bool>,
+    connectivity: watch::Sender<Connectivity>,
     end: CancellationToken,
 }
 
-#[derive(Debug, Default)]
-struct Table {
-    connection: State,
-    /// How many connections there have been: which of them a request was sent on.
-    generation: u64,
-    waiting: HashMap<String, Waiting>,
-    has_task: bool,
-}
-
-#[derive(Debug, Default)]
-enum State {
-    /// Nobody has wanted a connection, or it was given up.
-    #[default]
+/// Whether a client has a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Connectivity {
+    /// None was wanted yet, or it was broken off, or given up.
     Idle,
-    Dialling,
-    Connected(Arc<Requester>),
-}
-
-#[derive(Debug)]
-struct Waiting {
-    body: Bytes,
-    answer: oneshot::Sender<Answer>,
-    /// Whether it may be sent on another connection when the one that it was sent on breaks.
-    repeatable: bool,
-    times_sent: u32,
+    /// The server has let the client in.
+    Connected,
+    /// The connection broke, and attempts are made to connect again.
+    Lost {
+        /// What went wrong last, for a person.
+        reason: String,
+    },
 }
 
 /// What became of a request.
@@ -72,22 +61,24 @@ struct Waiting {
 pub(crate) enum Answer {
     /// The server's reply. `repeated` says whether the request was sent more than once.
     Reply { reply: Box<Reply>, repeated: bool },
-    /// A reply that is none.
-    Garbled(String),
+    /// A reply that cannot be decoded.
+    Undecodable(String),
     /// There is no connection. `sent` says whether the request may have reached the server.
     Failed { error: DialError, sent: bool },
     /// The connection broke, and the request must not be sent again.
     Broken(String),
-    /// The client was told to disconnect.
+    /// The client was told to disconnect, or its runtime has ended.
     Disconnected,
 }
 
-/// A request under way. Dropping it forgets the request: its reply is passed over.
+/// A request under way. Dropping it means that nobody waits for the answer.
 #[derive(Debug)]
 pub(crate) struct Ticket<'a> {
     link: &'a Link,
     id: String,
     answer: oneshot::Receiver<Answer>,
+    /// How late the answer can be.
+    patience: Duration,
 }
 
 impl Link {
@@ -97,7 +88,7 @@ impl Link {
             config,
             table: Mutex::default(),
             wanted: Notify::new(),
-            connected: watch::Sender::new(false),
+            connectivity: watch::Sender::new(Connectivity::Idle),
             end: end.clone(),
         };
         Self {
@@ -110,53 +101,52 @@ impl Link {
         &self.shared.config
     }
 
-    pub(crate) fn is_connected(&self) -> bool {
-        *self.shared.connected.borrow()
+    pub(crate) fn connectivity(&self) -> watch::Receiver<Connectivity> {
+        self.shared.connectivity.subscribe()
     }
 
-    pub(crate) fn connected(&self) -> watch::Receiver<bool> {
-        self.shared.connected.subscribe()
+    /// Frees the places of requests that nobody waits for and whose replies seem to be lost.
+    pub(crate) fn sweep(&self) {
+        self.shared.table().sweep(Instant::now());
     }
 
-    /// Sends a request, or has it wait for the connection that it calls for.
-    pub(crate) async fn submit(&self, id: &str, body: Bytes, repeatable: bool) -> Ticket<'_> {
-        let (answer, ticket) = oneshot::channel();
-        let mut waiting = Waiting {
-            body: body.clone(),
-            answer,
+    /// Takes a request in. Where there is no connection it calls for one, which then sends it.
+    pub(crate) fn submit(
+        &self,
+        id: &str,
+        body: Bytes,
+        repeatable: bool,
+        patience: Duration,
+        turn: OwnedSemaphorePermit,
+    ) -> Ticket<'_> {
+        let (sender, answer) = oneshot::channel();
+        let request = Pending {
+            body,
+            answer: sender,
             repeatable,
             times_sent: 0,
+            _turn: turn,
+            forget_at: None,
         };
-        let requester = {
-            let mut table = self.shared.table();
-            let requester = self.shared.requester(&mut table);
-            if requester.is_some() {
-                waiting.times_sent += 1;
-            }
-            table.waiting.insert(id.to_owned(), waiting);
-            requester
-        };
-        if let Some(requester) = requester {
-            // A socket that was closed meanwhile: the next connection finds the request in the table.
-            let _ = requester.send(body).await;
-        }
+        let mut table = self.shared.table();
+        // First: what is left of a runtime that has ended goes before this one comes.
+        self.shared.requester(&mut table);
+        table.insert(id, request);
         Ticket {
             link: self,
             id: id.to_owned(),
-            answer: ticket,
+            answer,
+            patience,
         }
     }
 
     /// Breaks the connection off; requests under way are told. The next request makes a new one.
     pub(crate) fn disconnect(&self) {
-        let waiting = {
-            let mut table = self.shared.table();
-            table.connection = State::Idle;
-            table.generation += 1;
-            std::mem::take(&mut table.waiting)
-        };
-        self.shared.connected.send_replace(false);
-        for request in waiting.into_values() {
+        let mut table = self.shared.table();
+        let pending = table.go_idle();
+        self.shared.connectivity.send_replace(Connectivity::Idle);
+        drop(table);
+        for request in pending {
             // A caller that has gone needs no word.
             let _ = request.answer.send(Answer::Disconnected);
         }
@@ -165,37 +155,60 @@ impl Link {
 }
 
 impl Ticket<'_> {
+    /// Sends the request, if there is a connection and it was not sent yet.
+    pub(crate) async fn send(&self) {
+        self.send_if(|times_sent| times_sent == 0).await;
+    }
+
+    /// Sends the request once more, if there is a connection, as its reply seems to be lost.
+    pub(crate) async fn send_again(&self) {
+        self.send_if(|_| true).await;
+    }
+
+    async fn send_if(&self, wanted: impl Fn(u32) -> bool) {
+        let shared = &self.link.shared;
+        let to_send = {
+            let mut table = shared.table();
+            let requester = shared.requester(&mut table);
+            let request = table.get(&self.id);
+            request.zip(requester).and_then(|(request, requester)| {
+                wanted(request.times_sent).then(|| {
+                    request.times_sent += 1;
+                    (request.body.clone(), requester)
+                })
+            })
+        };
+        if let Some((body, requester)) = to_send {
+            // A socket that was closed meanwhile: the next connection finds the request in the table.
+            let _ = requester.send(body).await;
+        }
+    }
+
     /// The answer, whenever it comes.
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
     pub(crate) async fn answer(&mut self) -> Answer {
         let answered = (&mut self.answer).await;
-        // The sender is dropped unused only with the whole link.
+        // The sender is dropped unused only with the link, or with its runtime.
         answered.unwrap_or(Answer::Disconnected)
     }
 
-    /// Sends the request once more, as its reply seems to be lost.
-    pub(crate) async fn send_again(&self) {
-        let shared = &self.link.shared;
-        let again = {
-            let mut table = shared.table();
-            let requester = shared.requester(&mut table);
-            let waiting = table.waiting.get_mut(&self.id);
-            waiting.zip(requester).map(|(waiting, requester)| {
-                waiting.times_sent += 1;
-                (waiting.body.clone(), requester)
-            })
-        };
-        if let Some((body, requester)) = again {
-            let _ = requester.send(body).await;
-        }
+    /// How often it was sent so far.
+    pub(crate) fn times_sent(&self) -> u32 {
+        let mut table = self.link.shared.table();
+        table.get(&self.id).map_or(0, |request| request.times_sent)
     }
 }
 
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
-        self.link.shared.table().waiting.remove(&self.id);
+        let until = Instant::now().checked_add(self.patience);
+        let mut table = self.link.shared.table();
+        match until {
+            Some(until) => table.abandon(&self.id, until),
+            None => drop(table.remove(&self.id)),
+        }
     }
 }
 
@@ -206,18 +219,25 @@ impl Shared {
 
     /// The connection; where there is none, the task that makes one is woken, or begun.
     fn requester(self: &Arc<Self>, table: &mut Table) -> Option<Arc<Requester>> {
+        let has_keeper = table
+            .keeper
+            .as_ref()
+            .is_some_and(|keeper| !keeper.is_finished());
+        if !has_keeper {
+            // The runtime that it ran on has ended, and its connection with it.
+            drop(table.go_idle());
+        }
         match &table.connection {
             State::Connected(requester) => return Some(Arc::clone(requester)),
             State::Dialling => {}
             State::Idle => table.connection = State::Dialling,
         }
-        if !table.has_task {
-            table.has_task = true;
+        if !has_keeper {
             let shared = Arc::clone(self);
-            tokio::spawn(async move {
+            table.keeper = Some(tokio::spawn(async move {
                 let end = shared.end.clone();
                 end.run_until_cancelled(keep(&shared)).await;
-            });
+            }));
         }
         self.wanted.notify_one();
         None
@@ -227,57 +247,51 @@ impl Shared {
         matches!(self.table().connection, State::Dialling)
     }
 
-    /// Puts a new connection to use and returns what waits to be sent on it.
+    /// Puts a new connection to use and returns what waits to be sent on it; `None` where it is not wanted any more.
     fn install(&self, requester: &Arc<Requester>) -> Option<(u64, Vec<Bytes>)> {
-        let (generation, unsent) = {
-            let mut table = self.table();
-            if !matches!(table.connection, State::Dialling) {
-                // It was disconnected while this was being made.
-                return None;
-            }
-            table.generation += 1;
-            table.connection = State::Connected(Arc::clone(requester));
-            let generation = table.generation;
-            let unsent = table.waiting.values_mut().map(|request| {
-                request.times_sent += 1;
-                request.body.clone()
-            });
-            (generation, unsent.collect())
-        };
-        self.connected.send_replace(true);
-        Some((generation, unsent))
+        let mut table = self.table();
+        if !matches!(table.connection, State::Dialling) {
+            return None;
+        }
+        let unsent = table.begin_connection(requester);
+        self.connectivity.send_replace(Connectivity::Connected);
+        Some((table.generation, unsent))
     }
 
     /// The connection of this generation is gone. Requests that must not be sent again are told.
     fn broken(&self, generation: u64, reason: &str) {
-        let lost: Vec<Waiting> = {
-            let mut table = self.table();
-            if table.generation != generation {
-                return;
-            }
-            table.connection = State::Dialling;
-            let lost = table
-                .waiting
-                .extract_if(|_, request| request.times_sent > 0 && !request.repeatable);
-            lost.map(|(_, request)| request).collect()
-        };
-        self.connected.send_replace(false);
+        let mut table = self.table();
+        if table.generation != generation {
+            return;
+        }
+        let lost = table.end_connection();
+        self.lost(reason.to_owned());
+        drop(table);
         for request in lost {
             let _ = request.answer.send(Answer::Broken(reason.to_owned()));
         }
     }
 
+    /// Tells why there is no connection, while it is being tried to have one.
+    fn lost(&self, reason: String) {
+        self.connectivity.send_if_modified(|now| {
+            let lost = Connectivity::Lost { reason };
+            let changed = *now != lost;
+            *now = lost;
+            changed
+        });
+    }
+
     /// No connection can be had: everybody who waits is told, and the next request tries anew.
     fn give_up(&self, error: &DialError) {
-        let waiting = {
-            let mut table = self.table();
-            if !matches!(table.connection, State::Dialling) {
-                return;
-            }
-            table.connection = State::Idle;
-            std::mem::take(&mut table.waiting)
-        };
-        for request in waiting.into_values() {
+        let mut table = self.table();
+        if !matches!(table.connection, State::Dialling) {
+            return;
+        }
+        let pending = table.go_idle();
+        self.connectivity.send_replace(Connectivity::Idle);
+        drop(table);
+        for request in pending {
             let _ = request.answer.send(Answer::Failed {
                 error: error.clone(),
                 sent: request.times_sent > 0,
@@ -291,7 +305,7 @@ impl Shared {
             Ok(reply) => reply.request_id(),
             Err(error) => error.request_id.as_deref(),
         };
-        let Some(request) = id.and_then(|id| self.table().waiting.remove(id)) else {
+        let Some(request) = id.and_then(|id| self.table().remove(id)) else {
             // The second reply to what was sent twice, or one that came too late.
             tracing::debug!(
                 request_id = id,
@@ -304,7 +318,7 @@ impl Shared {
                 reply: Box::new(reply),
                 repeated: request.times_sent > 1,
             },
-            Err(error) => Answer::Garbled(error.to_string()),
+            Err(error) => Answer::Undecodable(error.to_string()),
         };
         // A caller that has gone needs no word.
         let _ = request.answer.send(answer);
@@ -327,7 +341,7 @@ async fn keep(shared: &Shared) {
         // Until it was given up, or is not wanted any more.
         while let Some(reason) = serve(shared, connection).await {
             tracing::debug!(reason, "the connection broke");
-            connection = match dial::again(&shared.config).await {
+            connection = match dial::again(&shared.config, |why| shared.lost(why)).await {
                 Ok(connection) => connection,
                 Err(error) => {
                     shared.give_up(&error);

@@ -11,6 +11,7 @@ use crate::client::{ServerHealth, ZmqClient};
 use crate::control::Ended;
 use crate::error::ClientError;
 use crate::events::StatusUpdates;
+use crate::link::Connectivity;
 use crate::output::{OutputChunk, ReadFrom};
 
 /// Agents that run on another machine.
@@ -112,7 +113,7 @@ impl ZmqAgentRunner for ZmqClient {
     }
 
     fn is_connected(&self) -> bool {
-        self.has_connection()
+        *self.connectivity().borrow() == Connectivity::Connected
     }
 
     async fn spawn_remote(

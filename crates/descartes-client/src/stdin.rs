@@ -51,12 +51,8 @@ impl ZmqClient {
     /// # Errors
     /// [`ClientError`]; `invalid_state` where it has none, or has ended.
     pub async fn close_stdin(&self, agent: AgentId) -> Result<(), ClientError> {
-        let outcome = self.control(agent, &Command::CloseStdin).await?;
-        match &outcome.result {
-            // The first one was done, and its reply lost.
-            Err(refusal) if outcome.repeated && refusal.code == ErrorCode::InvalidState => Ok(()),
-            _ => outcome.data().map(drop),
-        }
+        // As a write of nothing it can be sent again.
+        self.stdin(agent).close().await
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use descartes_protocol::{AgentId, AgentInfo, AgentStatus};
+use descartes_protocol::{AgentId, AgentInfo, AgentStatus, ErrorCode};
 
 use crate::agents::ListFilter;
 use crate::client::ZmqClient;
@@ -95,7 +95,8 @@ impl AgentEnds {
     /// The next agent that has ended; `None` when all have been returned.
     ///
     /// # Errors
-    /// [`ClientError`]; `agent_not_found` for an agent that the server has removed meanwhile.
+    /// [`ClientError`]; `agent_not_found` once for each agent that the server does not know, or not any more. The others
+    /// can be waited for by calling it again.
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
@@ -135,9 +136,18 @@ impl AgentEnds {
             }
         }
         while let Some(&agent) = self.suspects.first() {
-            let info = self.client.agent(agent).await?;
-            self.suspects.remove(&agent);
-            self.found(info);
+            let looked = self.client.agent(agent).await;
+            if looked
+                .as_ref()
+                .is_err_and(|error| error.is(ErrorCode::AgentNotFound))
+            {
+                // It is told once: the others are waited for nevertheless.
+                self.waiting.remove(&agent);
+            }
+            if looked.is_ok() || !self.waiting.contains(&agent) {
+                self.suspects.remove(&agent);
+            }
+            self.found(looked?);
         }
         // Those that had ended when they were looked at come in the order of their ends as well.
         self.ended

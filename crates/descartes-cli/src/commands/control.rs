@@ -18,6 +18,7 @@ use crate::exit;
 use crate::output::{self, Format};
 use crate::progress;
 use crate::select::{Doing, Targets, count};
+use crate::table::plain;
 use crate::time;
 
 /// Pause agents: all their processes stand still
@@ -177,7 +178,9 @@ where
     let mut failure = None;
     for (info, (_, outcome)) in agents.iter().zip(outcomes) {
         match (outcome, context.format) {
-            (Ok((words, _)), Format::Text) => output::line(format_args!("{} {words}", info.name))?,
+            (Ok((words, _)), Format::Text) => {
+                output::line(format_args!("{} {words}", plain(&info.name)))?;
+            }
             (Ok((_, more)), Format::Json) => output::json(&result(info, more))?,
             (Err(error), format) => {
                 let error = about(info, error);

@@ -79,7 +79,7 @@ pub(crate) async fn send_input(stdin: &mut StdinWriter) -> Result<u64> {
     let mut input = Input::start();
     let mut bytes = 0;
     while let Some(data) = input.next().await {
-        let data = data?;
+        let data = data?.data;
         stdin.write_all(&data).await?;
         bytes += data.len() as u64;
     }

@@ -67,15 +67,19 @@ impl Spawn {
         if self.follow {
             return self.follow(context, &client, agent).await;
         }
-        if context.format == Format::Text {
-            output::line(agent.id)?;
+        // First of all: whatever goes wrong from here on, there is an agent.
+        match context.format {
+            Format::Text => output::line(agent.id)?,
+            Format::Json if !self.wait => output::json(&json::agent(&agent))?,
+            Format::Json => {}
         }
-        self.feed(&client, &agent).await?;
+        let fed = self.feed(&client, &agent).await;
         if !self.wait {
-            if context.format == Format::Json {
-                output::json(&json::agent(&agent))?;
-            }
-            return Ok(exit::DONE);
+            return fed.map(|()| exit::DONE);
+        }
+        if let Err(error) = fed {
+            let problem = &error.message;
+            output::note(format_args!("not all input reached the agent: {problem}"));
         }
         let info = progress::during("waiting for the agent's end", client.wait(agent.id)).await?;
         if context.format == Format::Json {

@@ -15,6 +15,7 @@ use crate::output::{self, Format};
 use crate::progress;
 use crate::select::{Doing, Targets, count};
 use crate::session::code_of;
+use crate::table::plain;
 use crate::time;
 
 /// Wait until agents have ended
@@ -74,7 +75,7 @@ fn print(info: &AgentInfo, format: Format) -> Result<()> {
         Format::Json => output::json(&json::agent(info)),
         Format::Text => {
             let how = how_it_ended(info).map_or_else(String::new, |how| format!(" ({how})"));
-            output::line(format_args!("{} {}{how}", info.name, info.status))
+            output::line(format_args!("{} {}{how}", plain(&info.name), info.status))
         }
     }
 }

@@ -67,6 +67,12 @@ async fn environment_directory_task_and_input_reach_the_agent() {
     assert_eq!(task.stdout, "from standard input\n");
     let followed = host.with_input(&["spawn", "sh", "cat", "--stdin", "--follow"], "one\ntwo\n");
     assert_eq!((followed.stdout.as_str(), followed.code), ("one\ntwo\n", 0));
+    let unread = "line\n".repeat(1_000_000);
+    let waited = host.with_input(
+        &["spawn", "sh", "head -1; exit 6", "--stdin", "--wait"],
+        &unread,
+    );
+    assert_eq!(waited.code, 6, "{}", waited.stderr);
     let fed = host.with_input(&["spawn", "sh", "cat", "--stdin"], "three\n");
     let id = fed.stdout.trim().parse().unwrap();
     assert_eq!(host.client().await.stdout(id).await, "three\n");

@@ -7,6 +7,9 @@ use descartes_transport::{ConnectionState, ConnectionWatch, HandshakeFault, Requ
 use crate::config::Checked;
 use crate::error::{ClientError, ConfigError};
 
+/// After so many in a row a server's no is final. The first may be of a server that is just starting or stopping.
+const REFUSALS_MAX: u32 = 5;
+
 /// A connection that the server has let in.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -54,21 +57,31 @@ pub(crate) async fn first(config: &Checked) -> Result<Connection, DialError> {
     })
 }
 
-/// As many attempts as the settings allow; why the last one failed.
-pub(crate) async fn again(config: &Checked) -> Result<Connection, DialError> {
+/// As many attempts as the settings allow; why the last one failed. Each failure is told.
+pub(crate) async fn again(
+    config: &Checked,
+    tell: impl Fn(String),
+) -> Result<Connection, DialError> {
     let mut failure = DialError::Unreachable("the connection broke".to_owned());
+    let mut refusals = 0;
     for number in 0..config.redials {
         if number > 0 {
             tokio::time::sleep(config.reconnect_delay).await;
         }
         failure = match first(config).await {
             Ok(connection) => return Ok(connection),
-            // Trying again would not change these.
-            Err(error @ (DialError::Config(_) | DialError::WrongServer { .. })) => {
-                return Err(error);
-            }
             Err(error) => error,
         };
+        tell(failure.clone().at(config).to_string());
+        match failure {
+            // Trying again would not change these.
+            DialError::Config(_) | DialError::WrongServer { .. } => break,
+            DialError::NotAdmitted(_) => refusals += 1,
+            DialError::Unreachable(_) => refusals = 0,
+        }
+        if refusals == REFUSALS_MAX {
+            break;
+        }
     }
     Err(failure)
 }

@@ -156,3 +156,21 @@ async fn thousands_of_requests_share_one_connection() {
     assert!(answers.iter().all(|answer| *answer == Ok(true)));
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_stop_outlasts_the_servers_time_for_a_request() {
+    let server = TestServer::start_with(|config| {
+        config.request_timeout_secs = 1;
+        config.runner_config.stop_grace_secs = 3;
+    })
+    .await;
+    let client = client(&server.server.endpoint().unwrap());
+    let script = "trap '' TERM; echo ready; while :; do sleep 0.01; done";
+    let agent = client.spawn_remote(shell(script), None).await.unwrap();
+    server.client().await.wait_ready(agent.id).await;
+    let ended = client.stop_agent(agent.id).await.unwrap();
+    assert_eq!(ended.exit_signal, Some(9));
+    let absurd = client.stop(agent.id, Some(std::time::Duration::MAX)).await;
+    assert!(absurd.is_err(), "{absurd:?}");
+    server.stop().await;
+}

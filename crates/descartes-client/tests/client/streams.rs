@@ -190,3 +190,38 @@ async fn waiting_ends_with_one_or_with_all() {
     assert_eq!(client.wait_any(&[]).await.unwrap(), None);
     server.stop().await;
 }
+
+#[tokio::test]
+async fn polls_that_nobody_waits_for_leave_room_for_requests() {
+    let server = TestServer::start().await;
+    let client = client(&server.server.endpoint().unwrap());
+    let agent = client.spawn_remote(shell("cat"), None).await.unwrap();
+    let mut output = client.output(agent.id, Stream::Stdout, ReadFrom::Offset(0));
+    // More than a server lets one connection have under way.
+    for _ in 0..1500 {
+        let next = tokio::time::timeout(std::time::Duration::from_millis(1), output.next());
+        assert!(next.await.is_err(), "a silent agent said something");
+    }
+    let info = soon("an answer", client.get_remote_agent(agent.id)).await;
+    assert_eq!(info.unwrap().id, agent.id);
+    client.kill_agent(agent.id).await.unwrap();
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn one_agent_that_is_not_known_does_not_hide_the_others() {
+    let server = TestServer::start().await;
+    let client = client(&server.server.endpoint().unwrap());
+    let unknown = "01900000-0000-7000-8000-000000000000".parse().unwrap();
+    let agent = client.spawn_remote(shell("exit 4"), None).await.unwrap();
+    let mut ends = client.ends(&[unknown, agent.id]).await.unwrap();
+    let error = soon("the refusal", ends.next()).await.unwrap_err();
+    assert!(
+        error.is(descartes_client::protocol::ErrorCode::AgentNotFound),
+        "{error:?}"
+    );
+    let ended = soon("the end", ends.next()).await.unwrap().unwrap();
+    assert_eq!((ended.id, ended.exit_code), (agent.id, Some(4)));
+    assert_eq!(ends.next().await.unwrap(), None);
+    server.stop().await;
+}

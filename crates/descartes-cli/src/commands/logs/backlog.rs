@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use descartes_client::protocol::{AgentInfo, Stream, Timestamp};
+use descartes_client::protocol::{AgentInfo, OutputTime, Stream, Timestamp};
 use descartes_client::{OutputChunk, OutputReader};
 
 use crate::error::Result;
@@ -93,7 +93,15 @@ fn split(chunk: &OutputChunk) -> VecDeque<(Option<Timestamp>, OutputChunk)> {
             let length = chunk.data.len();
             usize::try_from(offset - chunk.offset).map_or(length, |offset| offset.min(length))
         };
+        let time = time_at(&chunk.times, start);
         let piece = OutputChunk {
+            times: time
+                .map(|time| OutputTime {
+                    offset: start,
+                    time,
+                })
+                .into_iter()
+                .collect(),
             offset: start,
             data: chunk.data.slice(within(start)..within(end)),
             lost_bytes: if start == chunk.offset {
@@ -101,9 +109,10 @@ fn split(chunk: &OutputChunk) -> VecDeque<(Option<Timestamp>, OutputChunk)> {
             } else {
                 0
             },
-            ..chunk.clone()
+            first_offset: chunk.first_offset,
+            eof: chunk.eof,
         };
-        (time_at(&chunk.times, start), piece)
+        (time, piece)
     });
     pieces.collect()
 }
@@ -118,8 +127,6 @@ pub(crate) fn size(agent: &AgentInfo, stream: Stream) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use descartes_client::protocol::OutputTime;
-
     use super::*;
 
     fn at(secs: u64) -> Timestamp {

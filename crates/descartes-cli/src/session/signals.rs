@@ -1,0 +1,95 @@
+//! Signals, and a way out when nobody takes them: the session may be stuck in a pipe that nobody reads.
+
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::terminal::DetachKey;
+use crate::error::{CliError, Result};
+use crate::exit;
+
+/// Signals that may wait to be taken; more of them mean that somebody wants out.
+const WAITING_MAX: usize = 2;
+
+/// How long a session may take to end once it was told to.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What a person or a program wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// SIGINT: Ctrl-C.
+    Interrupt,
+    /// SIGQUIT: the key that detaches.
+    Detach,
+    /// SIGTERM, SIGHUP.
+    Terminate,
+}
+
+/// Listens until it is dropped.
+#[derive(Debug)]
+pub(super) struct Signals {
+    wishes: mpsc::Receiver<Wish>,
+    task: JoinHandle<()>,
+}
+
+impl Signals {
+    /// `key` is what has to be put back if this has to end the program.
+    pub(super) fn listen(key: Option<DetachKey>) -> Result<Self> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| {
+                CliError::new(
+                    exit::REFUSED,
+                    format!("failed to listen for signals: {error}"),
+                )
+            })
+        };
+        let mut interrupt = listen(SignalKind::interrupt())?;
+        let mut quit = listen(SignalKind::quit())?;
+        let mut terminate = listen(SignalKind::terminate())?;
+        let mut hangup = listen(SignalKind::hangup())?;
+        let (sender, wishes) = mpsc::channel(WAITING_MAX);
+        let task = tokio::spawn(async move {
+            loop {
+                let wish = tokio::select! {
+                    _ = interrupt.recv() => Wish::Interrupt,
+                    _ = quit.recv() => Wish::Detach,
+                    _ = terminate.recv() => Wish::Terminate,
+                    _ = hangup.recv() => Wish::Terminate,
+                };
+                let is_stuck = sender.try_send(wish).is_err();
+                if is_stuck || wish == Wish::Terminate {
+                    if !is_stuck {
+                        tokio::time::sleep(PATIENCE).await;
+                    }
+                    drop(key);
+                    end_program();
+                }
+            }
+        });
+        Ok(Self { wishes, task })
+    }
+
+    /// The next one.
+    pub(super) async fn next(&mut self) -> Wish {
+        match self.wishes.recv().await {
+            Some(wish) => wish,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+#[expect(
+    clippy::exit,
+    reason = "the main thread does not come to an end: it waits for somebody to read its output"
+)]
+fn end_program() -> ! {
+    std::process::exit(exit::INTERRUPTED.into())
+}
