@@ -2,6 +2,7 @@
 
 import os
 import signal
+import termios
 
 import cli
 from cli import Terminal
@@ -54,6 +55,54 @@ def test_a_second_ctrl_c_is_no_answer_and_leaves_the_agent(server):
     terminal.type(b"\x03")
     assert terminal.ends() == 130
     assert status(server, "clock") == "running"
+
+
+def test_a_prompt_appears_before_its_line_ends(server):
+    ask = 'printf "name? "; read -r name; echo "hi $name"'
+    terminal = Terminal(server, "spawn", "sh", ask, "--stdin", "--follow")
+    terminal.shows(b"name? ")
+    terminal.type(b"bob\n")
+    terminal.shows(b"hi bob")
+    assert terminal.ends() == 0
+
+
+def test_the_key_that_detaches_is_there_after_a_stop(server):
+    spawn(server, 'while read -r line; do echo "got $line"; done', "echo")
+    terminal = Terminal(server, "attach", "echo")
+    terminal.shows(b"Ctrl-] detaches")
+    os.kill(terminal.pid, signal.SIGSTOP)
+    attributes = termios.tcgetattr(terminal.fd)
+    attributes[6][termios.VQUIT] = b"\x1c"
+    termios.tcsetattr(terminal.fd, termios.TCSANOW, attributes)
+    os.kill(terminal.pid, signal.SIGCONT)
+    eventually(
+        lambda: termios.tcgetattr(terminal.fd)[6][termios.VQUIT] == b"\x1d",
+        "the key on the terminal",
+    )
+    terminal.type(b"\x1d")
+    terminal.shows(b"runs on")
+    assert terminal.ends() == 0
+
+
+def test_a_terminal_that_goes_away_ends_no_agents_input(server):
+    spawn(server, "cat; echo ended", "reader")
+    terminal = Terminal(server, "attach", "reader")
+    terminal.shows(b"Ctrl-] detaches")
+    os.close(terminal.fd)
+    os.waitpid(terminal.pid, 0)
+    assert status(server, "reader") == "running"
+
+
+def test_an_answer_about_an_agent_that_has_ended_is_no_lie(server):
+    terminal = Terminal(server, "spawn", "sh", "echo ready; while [ ! -e go ]; do sleep 0.05; done; exit 3",
+                        "--name", "short", "--follow")
+    terminal.shows(b"ready")
+    terminal.type(b"\x03")
+    terminal.shows(b"[c]ontinue?")
+    (server.folder / "go").touch()
+    eventually(lambda: status(server, "short") == "failed", "the agent's end")
+    terminal.type(b"l\n")
+    assert terminal.ends() == 3
 
 
 def test_what_was_typed_before_is_no_answer(server):

@@ -40,7 +40,7 @@ const SERVER_HELP: &str = "A server's name in the config file, an endpoint (tcp:
 /// Start, watch and control CLI agents.
 #[derive(Debug, Parser)]
 #[command(name = "descartes", version, styles = STYLES, max_term_width = 100, after_help = exit::HELP)]
-#[command(arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(arg_required_else_help = true)]
 pub(crate) struct Cli {
     #[arg(
         short,
@@ -123,7 +123,7 @@ impl Cli {
     pub(crate) fn begin_log(&self) {
         let level = match self.verbose {
             0 => return,
-            1 => "descartes=debug",
+            1 => "descartes_client=debug",
             _ => "trace",
         };
         tracing_subscriber::fmt()

@@ -94,6 +94,11 @@ pub(crate) fn is_interactive() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
+/// Whether a person reads what is said beside the results.
+pub(crate) fn stderr_is_terminal() -> bool {
+    io::stderr().is_terminal()
+}
+
 /// Whether a person reads the results.
 pub(crate) fn stdout_is_terminal() -> bool {
     io::stdout().is_terminal()

@@ -147,8 +147,13 @@ async fn list(client: &ZmqClient, only_running: bool) -> Result<Vec<AgentInfo>> 
     Ok(client.list(&filter).await?)
 }
 
-/// A name counts before the beginning of an id; and where a name is taken by several, the one that runs.
+/// A whole id counts first: whoever can name agents could take it for a name. Then a name, and where it is taken by
+/// several, the one that runs; then the beginning of an id.
 fn pick(listed: &[AgentInfo], text: &str) -> Result<AgentInfo> {
+    if let Ok(id) = text.parse::<AgentId>() {
+        let found = listed.iter().find(|info| info.id == id);
+        return found.cloned().ok_or_else(|| no_such(listed, text));
+    }
     let named: Vec<&AgentInfo> = listed.iter().filter(|info| info.name == text).collect();
     let running: Vec<&AgentInfo> = named
         .iter()
@@ -170,7 +175,7 @@ fn pick(listed: &[AgentInfo], text: &str) -> Result<AgentInfo> {
     match candidates.as_slice() {
         [one] => Ok((*one).clone()),
         [] => Err(no_such(listed, text)),
-        several => Err(ambiguous(several, text)),
+        several => Err(ambiguous(listed, several, text)),
     }
 }
 
@@ -187,10 +192,9 @@ fn no_such(listed: &[AgentInfo], text: &str) -> CliError {
     }
 }
 
-fn ambiguous(several: &[&AgentInfo], text: &str) -> CliError {
+fn ambiguous(listed: &[AgentInfo], several: &[&AgentInfo], text: &str) -> CliError {
     let shown = several.iter().rev().take(NAMED_MAX);
-    let ids = several.iter().map(|info| info.id);
-    let short = ids::length(ids);
+    let short = ids::length(listed.iter().map(|info| info.id));
     let names: Vec<String> = shown
         .map(|info| {
             format!(

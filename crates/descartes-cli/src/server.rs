@@ -10,11 +10,15 @@ pub(crate) mod local;
 use std::path::Path;
 
 use descartes_client::{
-    ClientBundle, ClientError, ServerAddress, ZmqAgentRunner, ZmqClient, ZmqRunnerConfig,
+    ClientBundle, ClientError, Connectivity, ServerAddress, ZmqAgentRunner, ZmqClient,
+    ZmqRunnerConfig,
 };
+
+use tokio::sync::watch;
 
 use crate::error::{CliError, Result};
 use crate::exit;
+use crate::output;
 use config::{ConfigFile, NamedServer};
 
 /// Stands for the server on this host, whatever the config file's default is.
@@ -54,7 +58,11 @@ pub(crate) enum Persistence {
 impl Server {
     /// The server that is meant.
     pub(crate) fn find(name: Option<&str>) -> Result<Self> {
-        let file = ConfigFile::load()?;
+        let file = match ConfigFile::load() {
+            // Where the server is named in full, a config file that cannot be had is no hindrance.
+            Err(_) if name.is_some_and(is_named_in_full) => ConfigFile::empty(),
+            file => file?,
+        };
         match name {
             Some(name) => Self::named(name, &file),
             None => match file.default_server()? {
@@ -72,21 +80,28 @@ impl Server {
             return Ok(Self::of(name, server));
         }
         if name.contains("://") {
-            // The keys of a named server with this endpoint, so that an endpoint alone is enough.
+            // The keys of a named server with this endpoint, or of one on this host, so that an endpoint is enough.
             let known = file.servers()?.into_values();
             let same = known.into_iter().find(|server| server.endpoint == name);
-            return Ok(Self {
-                endpoint: name.to_owned(),
-                bundle: same.and_then(NamedServer::into_bundle),
-                source: Source::Endpoint,
-            });
+            if let Some(bundle) = same.and_then(NamedServer::into_bundle) {
+                return Ok(Self {
+                    endpoint: name.to_owned(),
+                    bundle: Some(bundle),
+                    source: Source::Endpoint,
+                });
+            }
+            let here = local::running().into_iter();
+            return match here.into_iter().find(|address| address.endpoint == name) {
+                Some(address) => Self::at(address),
+                None => Ok(Self {
+                    endpoint: name.to_owned(),
+                    bundle: None,
+                    source: Source::Endpoint,
+                }),
+            };
         }
         let path = Path::new(name);
-        if name.contains('/')
-            || path
-                .extension()
-                .is_some_and(|extension| extension == "toml")
-        {
+        if is_named_in_full(name) {
             let bundle = ClientBundle::load(path)
                 .map_err(|error| CliError::new(exit::USAGE, error.to_string()))?;
             return Ok(Self {
@@ -95,7 +110,11 @@ impl Server {
                 source: Source::Bundle,
             });
         }
-        Err(file.unknown(name))
+        let here = local::running().into_iter();
+        match here.into_iter().find(|address| address.server_id == name) {
+            Some(address) => Self::at(address),
+            None => Err(file.unknown(name)),
+        }
     }
 
     /// A server of the config file.
@@ -118,7 +137,7 @@ impl Server {
                 "several servers run on this host: {}",
                 names.join(", ")
             ))
-            .hint("choose one with --server ENDPOINT"));
+            .hint("choose one by its name: --server NAME"));
         }
         let Some(address) = running.pop() else {
             return Ok(Self {
@@ -155,10 +174,13 @@ impl Server {
             },
             ..defaults
         });
-        match client.connect().await {
-            Ok(()) => Ok(client),
-            Err(error) => Err(self.explain(error)),
+        if let Err(error) = client.connect().await {
+            return Err(self.explain(error));
         }
+        if persistence == Persistence::Endless {
+            tokio::spawn(tell(client.connectivity()));
+        }
+        Ok(client)
     }
 
     fn explain(&self, error: ClientError) -> CliError {
@@ -176,6 +198,29 @@ impl Server {
                 ..error
             },
             _ => error,
+        }
+    }
+}
+
+/// Whether this is an endpoint or the path of a bundle, and not a name.
+fn is_named_in_full(name: &str) -> bool {
+    let extension = Path::new(name).extension();
+    name.contains('/') || extension.is_some_and(|extension| extension == "toml")
+}
+
+/// Tells a person when the connection breaks, and when it is back.
+async fn tell(mut connection: watch::Receiver<Connectivity>) {
+    connection.mark_unchanged();
+    while connection.changed().await.is_ok() {
+        match &*connection.borrow_and_update() {
+            Connectivity::Connected => output::note("the server is back"),
+            Connectivity::Lost { reason } => {
+                output::note(format_args!(
+                    "lost the server, and trying to get back to it: {reason}"
+                ));
+            }
+            // Whatever needed it says why it is gone.
+            Connectivity::Idle => {}
         }
     }
 }

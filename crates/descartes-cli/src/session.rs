@@ -16,11 +16,11 @@ mod signals;
 mod terminal;
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use descartes_client::protocol::{AgentInfo, ErrorCode, Stream};
-use descartes_client::{ClientError, Connectivity, OutputReader, ReadFrom, ZmqClient};
-use tokio::sync::{mpsc, watch};
+use descartes_client::{ClientError, OutputReader, ReadFrom, ZmqClient};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::ask;
@@ -37,6 +37,9 @@ use terminal::DetachKey;
 
 const QUESTION: &str = "[s]top it, [l]eave it running, or [c]ontinue?";
 const ANSWERS: [&str; 3] = ["stop", "leave", "continue"];
+
+/// How long a person who has answered waits for the server's word.
+const ASKED_FOR_MAX: Duration = Duration::from_secs(1);
 
 /// Pieces of input that may wait for the agent to take them.
 const INPUT_WAITING_MAX: usize = 4;
@@ -88,7 +91,6 @@ enum Event {
     Input(Option<Result<Piece>>),
     InputHasPlace,
     InputEnded(std::result::Result<(), String>),
-    Connection(Connectivity),
     Wish(Wish),
 }
 
@@ -135,10 +137,8 @@ impl Session {
 
     /// Goes on until the agent has ended, or the person has enough.
     pub(crate) async fn run(mut self) -> Result<End> {
-        let mut connection = self.client.connectivity();
-        connection.mark_unchanged();
         loop {
-            match self.event(&mut connection).await {
+            match self.event().await {
                 Event::Output(Some(piece)) => {
                     let (stream, chunk) = piece?;
                     self.printer.print(stream, &chunk)?;
@@ -146,6 +146,7 @@ impl Session {
                 Event::Output(None) => return self.ended().await,
                 Event::Input(Some(piece)) => self.waiting.push_back(piece?.data),
                 // The task sees the end of its queue once it is dropped, and ends the agent's input.
+                Event::Input(None) if terminal::has_hung_up() => return Ok(End::Interrupted),
                 Event::Input(None) => self.input = None,
                 Event::InputHasPlace => {}
                 Event::InputEnded(outcome) => {
@@ -154,7 +155,6 @@ impl Session {
                         output::note(format_args!("input no longer reaches the agent: {error}"));
                     }
                 }
-                Event::Connection(now) => tell(&now),
                 Event::Wish(Wish::Interrupt) => {
                     if let Some(end) = self.interrupted().await? {
                         return Ok(end);
@@ -166,7 +166,7 @@ impl Session {
         }
     }
 
-    async fn event(&mut self, connection: &mut watch::Receiver<Connectivity>) -> Event {
+    async fn event(&mut self) -> Event {
         if self.input.is_none() && self.waiting.is_empty() {
             self.queue = None;
         }
@@ -176,7 +176,6 @@ impl Session {
             piece = next_input(&mut self.input), if wants_input => Event::Input(piece),
             () = pass_on(self.queue.as_ref(), &mut self.waiting), if !self.waiting.is_empty() => Event::InputHasPlace,
             outcome = forwarded(&mut self.forwarding), if self.forwarding.is_some() => Event::InputEnded(outcome),
-            Ok(()) = connection.changed() => Event::Connection(connection.borrow_and_update().clone()),
             wish = self.signals.next() => Event::Wish(wish),
         }
     }
@@ -220,12 +219,21 @@ impl Session {
                 continue;
             }
             match ask::answered(&String::from_utf8_lossy(&data), &ANSWERS) {
+                None => output::prompt(&question),
+                // It has ended while the person thought: that comes by itself.
+                Some(_) if self.has_ended().await => return Ok(None),
                 Some("stop") => return self.stop().await,
                 Some("leave") => return Ok(Some(End::Left)),
                 Some(_) => return Ok(None),
-                None => output::prompt(&question),
             }
         }
+    }
+
+    /// Whether the agent has ended, as far as the server can be asked.
+    async fn has_ended(&mut self) -> bool {
+        let asked = self.client.agent(self.agent.id);
+        let answer = tokio::time::timeout(ASKED_FOR_MAX, asked).await;
+        answer.is_ok_and(|answer| answer.is_ok_and(|info| info.status.is_final()))
     }
 
     /// Stops the agent; its last words and its end come as any other's. A further Ctrl-C kills it, and one more leaves
@@ -253,20 +261,6 @@ impl Session {
             Some(Err(error)) if !error.is(ErrorCode::InvalidState) => Err(error.into()),
             _ => Ok(None),
         }
-    }
-}
-
-/// Tells a person how the connection is.
-fn tell(now: &Connectivity) {
-    match now {
-        Connectivity::Connected => output::note("the server is back"),
-        Connectivity::Lost { reason } => {
-            output::note(format_args!(
-                "lost the server, and trying to get back to it: {reason}"
-            ));
-        }
-        // Whatever needed it says why it is gone.
-        Connectivity::Idle => {}
     }
 }
 

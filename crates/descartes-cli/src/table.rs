@@ -1,4 +1,4 @@
-//! Tables: columns side by side, as wide as what is in them, and the last one as wide as the terminal allows.
+//! Tables: columns side by side, as wide as what is in them, as far as the terminal is wide.
 
 use std::fmt::Write as _;
 
@@ -9,8 +9,6 @@ use crate::error::Result;
 use crate::output;
 
 const GAP: &str = "  ";
-/// The last column never gets narrower than this, in columns of the terminal.
-const LAST_MIN: usize = 10;
 const HEADER: Style = Style::new().bold();
 
 /// A table with a header.
@@ -68,18 +66,11 @@ impl Table {
     /// The lines, cut to a terminal of that width.
     pub(crate) fn lines(&self, width: Option<usize>) -> Vec<String> {
         let widths = self.widths();
-        let before: usize = widths
-            .iter()
-            .rev()
-            .skip(1)
-            .map(|width| width + GAP.len())
-            .sum();
-        let last_max = width.map(|width| width.saturating_sub(before).max(LAST_MIN));
         let header = self.header.iter().map(|text| (*text, HEADER));
-        let mut lines = vec![line(header, &widths, last_max)];
+        let mut lines = vec![line(header, &widths, width)];
         for row in &self.rows {
             let cells = row.iter().map(|cell| (cell.text.as_str(), cell.style));
-            lines.push(line(cells, &widths, last_max));
+            lines.push(line(cells, &widths, width));
         }
         lines
     }
@@ -98,19 +89,18 @@ impl Table {
 fn line<'a>(
     cells: impl ExactSizeIterator<Item = (&'a str, Style)>,
     widths: &[usize],
-    last_max: Option<usize>,
+    width: Option<usize>,
 ) -> String {
     let mut line = String::new();
+    let mut left = width.unwrap_or(usize::MAX);
     let last = cells.len().saturating_sub(1);
     for (index, ((text, style), &width)) in cells.zip(widths).enumerate() {
-        let text = match last_max {
-            Some(max) if index == last => cut(text, max),
-            _ => text.to_owned(),
-        };
+        let text = cut(text, left);
         let _ = write!(line, "{style}{text}{style:#}");
         if index < last {
             let padding = width.saturating_sub(text.width()) + GAP.len();
-            line.extend(std::iter::repeat_n(' ', padding));
+            line.extend(std::iter::repeat_n(' ', padding.min(left - text.width())));
+            left = left.saturating_sub(width + GAP.len());
         }
     }
     line.truncate(line.trim_end().len());
@@ -123,17 +113,25 @@ pub(crate) fn plain(text: &str) -> String {
     for char in text.chars() {
         match char {
             '\n' | '\r' | '\t' => words.push(' '),
-            char if char.is_control() => words.push('\u{fffd}'),
+            char if char.is_control() || is_invisible(char) => words.push('\u{fffd}'),
             char => words.push(char),
         }
     }
     words
 }
 
+/// Characters that show nothing, or turn around what follows: a name with them looks like another.
+fn is_invisible(char: char) -> bool {
+    matches!(char, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
 /// The beginning of a text, at most that wide.
 pub(crate) fn cut(text: &str, max: usize) -> String {
     if text.width() <= max {
         return text.to_owned();
+    }
+    if max == 0 {
+        return String::new();
     }
     let mut short = String::new();
     let mut width = 0;
@@ -170,11 +168,21 @@ mod tests {
                 "12345  日本語のとて…"
             ]
         );
-        assert!(lines.iter().all(|line| line.width() <= 20));
+        for width in 1..30 {
+            let lines = table.lines(Some(width));
+            let shown = lines
+                .iter()
+                .map(|line| anstream::adapter::strip_str(line).to_string());
+            assert!(
+                shown.into_iter().all(|line| line.width() <= width),
+                "{width}"
+            );
+        }
     }
 
     #[test]
     fn what_an_agent_says_cannot_command_the_terminal() {
         assert_eq!(plain("a\u{1b}[2Jb\nc"), "a\u{fffd}[2Jb c");
+        assert_eq!(plain("\u{202e}evil"), "\u{fffd}evil");
     }
 }

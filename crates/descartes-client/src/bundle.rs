@@ -39,6 +39,10 @@ impl ClientBundle {
             source,
         };
         let text = fs::read_to_string(path).map_err(read)?;
+        let bundle = toml::from_str(&text).map_err(|error| BundleError::Invalid {
+            path: path.to_owned(),
+            problem: error.message().to_owned(),
+        })?;
         let mode = fs::metadata(path).map_err(read)?.mode() & 0o777;
         if mode & 0o077 != 0 {
             return Err(BundleError::NotPrivate {
@@ -46,10 +50,7 @@ impl ClientBundle {
                 mode,
             });
         }
-        toml::from_str(&text).map_err(|error| BundleError::Invalid {
-            path: path.to_owned(),
-            problem: error.message().to_owned(),
-        })
+        Ok(bundle)
     }
 
     /// The keys as a socket takes them.

@@ -105,6 +105,7 @@ impl Call {
         let limit = self.limit(config.request_timeout);
         let mut ticket = link.submit(id, body, may_repeat, limit, turn);
         let (began, mut times_sent) = (Instant::now(), 0);
+        tracing::debug!(request = self.name, request_id = id, "asking");
         loop {
             let answer = tokio::time::timeout(limit, async {
                 if times_sent == 0 {
@@ -115,6 +116,7 @@ impl Call {
                 ticket.answer().await
             });
             if let Ok(answer) = answer.await {
+                tracing::debug!(request = self.name, request_id = id, elapsed = ?began.elapsed(), "answered");
                 return self.answered(link, id, answer);
             }
             // What could not be sent, as there is no connection, has not been tried.

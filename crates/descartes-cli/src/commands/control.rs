@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use descartes_client::protocol::{
-    AgentInfo, EndReason, ErrorCode, PauseRequest, SignalNumber, SignalScope,
+    AgentInfo, EndReason, ErrorCode, PauseRequest, SignalNumber, SignalScope, UnknownName,
 };
 use descartes_client::{ClientError, Ended, ZmqClient};
 use serde_json::{Map, Value, json};
@@ -68,7 +68,7 @@ pub(crate) struct Kill {
 #[derive(Debug, Args)]
 pub(crate) struct Signal {
     /// A name, with or without SIG, or a number
-    #[arg(value_name = "SIGNAL")]
+    #[arg(value_name = "SIGNAL", allow_hyphen_values = true, value_parser = signal_number)]
     number: SignalNumber,
 
     #[command(flatten)]
@@ -86,6 +86,11 @@ const NOT_YET: Ended = Ended {
     end_reason: None,
     forced: None,
 };
+
+/// Reads a signal; a hyphen before it, as kill(1) has it, says nothing.
+fn signal_number(text: &str) -> std::result::Result<SignalNumber, UnknownName> {
+    text.strip_prefix('-').unwrap_or(text).parse()
+}
 
 /// What became of one agent: words for people, and what `--json` adds.
 pub(crate) type Outcome = std::result::Result<(String, Value), ClientError>;

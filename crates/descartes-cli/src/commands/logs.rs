@@ -14,8 +14,8 @@ use crate::select;
 use crate::session::printer::{Errors, Layout, Printer, Render};
 use crate::session::{End, Session};
 use crate::time;
-use backlog::Backlog;
 pub(crate) use backlog::size;
+use backlog::{Backlog, Bound};
 
 /// Bytes to look for the last lines in, at first; then twice as many, and so on.
 const TAIL_BYTES: u64 = 64 * 1024;
@@ -74,7 +74,13 @@ impl Logs {
             let reader = client.output(agent.id, stream, from).with_times();
             readers.push((stream, reader));
         }
-        let readers = Backlog::new(readers, &agent).print(&mut printer).await?;
+        let bound = if self.follow {
+            Bound::Piece
+        } else {
+            Bound::End
+        };
+        let backlog = Backlog::new(readers, &agent, bound);
+        let readers = backlog.print(&mut printer).await?;
         if !self.follow {
             printer.finish()?;
             return Ok(exit::DONE);

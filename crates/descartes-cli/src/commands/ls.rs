@@ -4,22 +4,24 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use clap::{Args, ValueEnum};
-use descartes_client::protocol::{AgentInfo, AgentStatus};
+use descartes_client::protocol::{AgentInfo, AgentStatus, EndReason};
 use descartes_client::{ListFilter, ZmqAgentRunner, ZmqClient};
 
 use crate::cli::{Context, one_of};
-use crate::commands::show::how_it_ended;
 use crate::error::{CliError, Result};
 use crate::exit;
 use crate::ids;
 use crate::json;
 use crate::output::{self, Format};
 use crate::select::{Label, count};
-use crate::table::{Cell, Table};
+use crate::table::{Cell, Table, cut};
 use crate::time;
 
 /// While nothing happens, runtimes are brought up to date this often.
 const REFRESH: Duration = Duration::from_secs(1);
+
+/// Columns of the terminal that a name gets.
+const NAME_WIDTH: usize = 32;
 
 /// To the upper left, and clear from there.
 const CLEAR: &str = "\u{1b}[H\u{1b}[J";
@@ -214,7 +216,7 @@ fn table(agents: &[AgentInfo]) -> Table {
         let ago = time::short(time::between(info.started_at, None));
         table.row([
             ids::cut(info.id, length).into(),
-            info.name.as_str().into(),
+            cut(&info.name, NAME_WIDTH).into(),
             Cell::styled(status(info), status_style(info.status)),
             info.model_backend.as_str().into(),
             format!("{ago} ago").into(),
@@ -225,11 +227,14 @@ fn table(agents: &[AgentInfo]) -> Table {
     table
 }
 
-/// The status, and for one that is no plain success, how it came about.
+/// The status, and for one that is no plain success, why in a word.
 fn status(info: &AgentInfo) -> String {
-    match how_it_ended(info) {
-        Some(end) if info.status != AgentStatus::Completed => format!("{} ({end})", info.status),
-        _ => info.status.to_string(),
+    match (info.status, info.end_reason, info.exit_code) {
+        (AgentStatus::Failed, Some(EndReason::Exited), Some(code)) => format!("failed ({code})"),
+        (AgentStatus::Failed | AgentStatus::Terminated, Some(reason), _) => {
+            format!("{} ({})", info.status, reason.as_str().replace('_', " "))
+        }
+        (status, ..) => status.to_string(),
     }
 }
 

@@ -101,7 +101,7 @@ impl Spawn {
         };
         let readers = both_streams(client, &agent);
         let session = Session::begin(client, agent.clone(), readers, printer, stdin)?;
-        if output::is_interactive() {
+        if output::stderr_is_terminal() {
             output::note(format_args!("agent {} is {}", agent.name, agent.id));
         }
         let end = session.run().await?;

@@ -41,15 +41,19 @@ impl Wait {
         let client = context.connect_to_follow().await?;
         let agents = self.targets.find(&client, Doing::Watching).await?;
         let ids: Vec<AgentId> = agents.iter().map(|info| info.id).collect();
+        let have_ended = agents.iter().filter(|info| info.status.is_final()).count();
+        let is_over = have_ended == agents.len() || (self.any && have_ended > 0);
         let waiting = self.wait(&client, &ids, context.format);
         match self.timeout {
-            None => waiting.await,
-            Some(limit) => tokio::time::timeout(limit, waiting)
-                .await
-                .unwrap_or_else(|_| {
-                    let message = format!("not all had ended after {}", time::short(limit));
-                    Err(CliError::new(exit::TIMED_OUT, message))
-                }),
+            Some(limit) if !is_over => {
+                tokio::time::timeout(limit, waiting)
+                    .await
+                    .unwrap_or_else(|_| {
+                        let error = CliError::new(exit::TIMED_OUT, "not all agents ended in time");
+                        Err(error.hint("they run on: `descartes ls` lists them"))
+                    })
+            }
+            _ => waiting.await,
         }
     }
 

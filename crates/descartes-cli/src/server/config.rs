@@ -86,6 +86,15 @@ impl NamedServer {
 }
 
 impl ConfigFile {
+    /// One without servers, which is never written.
+    pub(crate) fn empty() -> Self {
+        Self {
+            path: PathBuf::new(),
+            document: DocumentMut::new(),
+            before: None,
+        }
+    }
+
     /// Reads it. One that does not exist is empty.
     pub(crate) fn load() -> Result<Self> {
         let path = folder()?.join("config.toml");
@@ -218,6 +227,7 @@ impl ConfigFile {
         let error = CliError::usage(format!("there is no server named {name:?}"));
         match near {
             Some((_, known)) => error.hint(format!("did you mean {known:?}?")),
+            None if name.contains(':') => error.hint(format!("did you mean tcp://{name}?")),
             None if names.is_empty() => error.hint(format!(
                 "none has a name yet: write an endpoint like tcp://{name}:5555, or use `descartes servers add {name} ENDPOINT`"
             )),
@@ -233,6 +243,12 @@ impl ConfigFile {
 
     fn check(&self) -> Result<()> {
         let servers = self.servers()?;
+        if let Some(name) = servers.keys().find(|name| !is_name(name)) {
+            return Err(invalid(
+                &self.path,
+                format!("{name:?} cannot be a server's name"),
+            ));
+        }
         if let Some((name, _)) = servers.iter().find(|(_, server)| server.has_some_keys()) {
             let problem =
                 format!("server {name:?} needs all of server_key, public_key, secret_key, or none");

@@ -71,6 +71,8 @@ pub(crate) struct Printer {
 #[derive(Debug, Default)]
 struct Line {
     text: Vec<u8>,
+    /// Whether it is no event, and its beginning printed already.
+    is_plain: bool,
     offset: u64,
     time: Option<Timestamp>,
 }
@@ -101,6 +103,13 @@ impl Printer {
         }
         let mut offset = chunk.offset;
         for part in chunk.data.split_inclusive(|&byte| byte == b'\n') {
+            if self.is_plain(stream, part) {
+                self.end_text()?;
+                self.write(stream, part)?;
+                self.line(stream).is_plain = !part.ends_with(b"\n");
+                offset += part.len() as u64;
+                continue;
+            }
             let line = self.line(stream);
             if line.text.is_empty() {
                 line.offset = offset;
@@ -115,6 +124,14 @@ impl Printer {
         Ok(())
     }
 
+    /// Whether a part of a line can be printed as it comes: an event begins with a brace.
+    fn is_plain(&mut self, stream: Stream, part: &[u8]) -> bool {
+        let may_render = self.layout == Layout::Rendered && stream == Stream::Stdout;
+        let line = self.line(stream);
+        let begins_plain = line.text.is_empty() && !(may_render && part.starts_with(b"{"));
+        self.layout == Layout::Rendered && (self.line(stream).is_plain || begins_plain)
+    }
+
     /// Prints lines that were never ended.
     pub(crate) fn finish(&mut self) -> Result<()> {
         self.flush(Stream::Stdout)?;
@@ -127,6 +144,7 @@ impl Printer {
             mut text,
             offset,
             time,
+            ..
         } = std::mem::take(self.line(stream));
         if text.is_empty() {
             return Ok(());

@@ -16,6 +16,9 @@ const WAITING_MAX: usize = 2;
 /// How long a session may take to end once it was told to.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// SIGCONT: this was stopped, with Ctrl-Z, and goes on.
+const CONTINUE: i32 = rustix::process::Signal::CONT.as_raw();
+
 /// What a person or a program wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wish {
@@ -49,6 +52,7 @@ impl Signals {
         let mut quit = listen(SignalKind::quit())?;
         let mut terminate = listen(SignalKind::terminate())?;
         let mut hangup = listen(SignalKind::hangup())?;
+        let mut goes_on = listen(SignalKind::from_raw(CONTINUE))?;
         let (sender, wishes) = mpsc::channel(WAITING_MAX);
         let task = tokio::spawn(async move {
             loop {
@@ -57,6 +61,12 @@ impl Signals {
                     _ = quit.recv() => Wish::Detach,
                     _ = terminate.recv() => Wish::Terminate,
                     _ = hangup.recv() => Wish::Terminate,
+                    _ = goes_on.recv() => {
+                        if let Some(key) = &key {
+                            key.take_again();
+                        }
+                        continue;
+                    }
                 };
                 let is_stuck = sender.try_send(wish).is_err();
                 if is_stuck || wish == Wish::Terminate {

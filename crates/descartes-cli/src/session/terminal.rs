@@ -1,7 +1,8 @@
 //! The key that detaches.
 
-use std::io;
+use std::io::{self, IsTerminal};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::termios::{OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 
 /// Ctrl-].
@@ -14,14 +15,35 @@ pub(crate) struct DetachKey {
     before: Termios,
 }
 
+/// Whether standard input is a terminal that has gone. Its end is then nobody's Ctrl-D.
+pub(crate) fn has_hung_up() -> bool {
+    let stdin = io::stdin();
+    let mut poll = [PollFd::new(&stdin, PollFlags::IN)];
+    let now = Timespec::default();
+    let polled = rustix::event::poll(&mut poll, Some(&now));
+    stdin.is_terminal() && polled.is_ok() && poll[0].revents().contains(PollFlags::HUP)
+        || rustix::termios::tcgetpgrp(&stdin) == Err(rustix::io::Errno::IO)
+}
+
 impl DetachKey {
     /// `None` where standard input is no terminal.
     pub(crate) fn take() -> Option<Self> {
         let before = tcgetattr(io::stdin()).ok()?;
-        let mut with_key = before.clone();
+        let key = Self { before };
+        key.set().ok()?;
+        Some(key)
+    }
+
+    /// Has the key again after this was stopped: a shell may have set the terminal as it likes it meanwhile.
+    pub(crate) fn take_again(&self) {
+        // A terminal that has gone has no keys.
+        let _ = self.set();
+    }
+
+    fn set(&self) -> rustix::io::Result<()> {
+        let mut with_key = self.before.clone();
         with_key.special_codes[SpecialCodeIndex::VQUIT] = KEY;
-        tcsetattr(io::stdin(), OptionalActions::Now, &with_key).ok()?;
-        Some(Self { before })
+        tcsetattr(io::stdin(), OptionalActions::Now, &with_key)
     }
 }
 

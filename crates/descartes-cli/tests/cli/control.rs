@@ -74,6 +74,7 @@ async fn signal() {
     let mut host = two_agents().await;
     host.run(&["signal", "SIGWINCH", "first"]);
     host.run(&["signal", "28", "first", "second", "--json", "--leader"]);
+    host.run(&["signal", "-28", "first"]);
     host.run(&["signal", "NONSENSE", "first"]);
     host.run(&["signal", "TERM"]);
     assert_transcript!("signal", host.transcript().await);
@@ -83,9 +84,10 @@ async fn signal() {
 async fn wait() {
     let mut host = two_agents().await;
     host.run(&["wait", "first", "--timeout", "0.01"]);
-    host.quietly(&["kill", "first", "second"]);
+    host.quietly(&["kill", "first"]);
+    host.quietly(&["kill", "second"]);
     host.quietly(&["spawn", "sh", "exit 3", "--name", "failure", "--wait"]);
-    host.run(&["wait", "first"]);
+    host.run(&["wait", "first", "--timeout", "0"]);
     host.run(&["wait", "failure", "--json"]);
     host.run(&["wait", "failure", "first", "second"]);
     host.run(&["wait", "first", "second", "--any"]);
@@ -102,4 +104,19 @@ async fn wait() {
     ]);
     host.run(&["wait", "--label", "team=web", "--timeout", "0.01"]);
     assert_transcript!("wait", host.transcript().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_id_is_nobody_elses_name() {
+    let host = Host::start().await;
+    let meant = host.quietly(&["spawn", "sh", "sleep 1000", "--name", "meant"]);
+    let id = meant.stdout.trim();
+    host.quietly(&["spawn", "sh", "sleep 1000", "--name", id]);
+    let stopped = host.quietly(&["kill", id]);
+    assert!(
+        stopped.stdout.starts_with("meant killed"),
+        "{}",
+        stopped.stdout
+    );
+    host.server.stop().await;
 }

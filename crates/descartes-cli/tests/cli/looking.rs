@@ -79,6 +79,9 @@ async fn logs_of_the_last_lines() {
     assert_eq!(last.stderr, "3\n4\n5\n");
     let none = host.quietly(&["logs", &id, "--tail", "0"]);
     assert_eq!((none.stdout.as_str(), none.stderr.as_str()), ("", ""));
+    let flood = client.spawn("yes").await.id.to_string();
+    let last = host.quietly(&["logs", &flood, "--tail", "3"]);
+    assert!(last.stdout.lines().count() <= 3, "{}", last.stdout.len());
     let all = host.quietly(&["logs", &id, "--tail", "1000000", "--stdout"]);
     assert_eq!(all.stdout.lines().count(), 100_000);
     host.server.stop().await;
@@ -138,6 +141,7 @@ async fn a_server_that_is_not_there() {
         ("ipc:///nonexistent/server.sock", &["wait", "somebody"]),
         ("tcp://0.0.0.0:5555", &["health"]),
         ("build", &["health"]),
+        ("127.0.0.1:1", &["health"]),
         ("no/such/client.toml", &["health"]),
         ("http://build:80", &["health"]),
     ] {

@@ -33,6 +33,7 @@ async fn spawn() {
     host.run(&["spawn", "sh", "true", "--cwd", "/no/such/place"]);
     host.run(&["spawn", "sh", "true", "--model", "large"]);
     host.run(&["spawn", "sh", "true", "--memory", "much"]);
+    host.run(&["spawn", "sh", ""]);
     host.run(&["spawn", "sh"]);
     assert_transcript!("spawn", host.transcript().await);
 }

@@ -87,6 +87,7 @@ pub(crate) async fn again(
 }
 
 async fn attempt(config: &Checked) -> Result<Connection, DialError> {
+    tracing::debug!(endpoint = %config.endpoint, "connecting");
     let requester = Requester::connect(&config.endpoint, config.security.clone(), &config.limits)
         .await
         .map_err(|error| DialError::Config(error.into()))?;

@@ -8,6 +8,15 @@ use descartes_client::{OutputChunk, OutputReader};
 use crate::error::Result;
 use crate::session::printer::{Printer, time_at};
 
+/// Where a backlog ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bound {
+    /// Where the streams ended when the agent was looked at.
+    End,
+    /// With the last piece that has some of that.
+    Piece,
+}
+
 /// Streams that are merged by the times at which their bytes arrived.
 #[derive(Debug)]
 pub(crate) struct Backlog {
@@ -20,17 +29,24 @@ struct Source {
     reader: OutputReader,
     /// How much is there: what comes after that is not waited for.
     end: u64,
+    bound: Bound,
     pieces: VecDeque<(Option<Timestamp>, OutputChunk)>,
     is_dry: bool,
 }
 
 impl Backlog {
-    pub(crate) fn new(readers: Vec<(Stream, OutputReader)>, agent: &AgentInfo) -> Self {
+    /// `bound` says whether what came after the agent was looked at belongs to it.
+    pub(crate) fn new(
+        readers: Vec<(Stream, OutputReader)>,
+        agent: &AgentInfo,
+        bound: Bound,
+    ) -> Self {
         let sources = readers.into_iter().map(|(stream, reader)| Source {
             stream,
             reader,
             end: size(agent, stream),
             pieces: VecDeque::new(),
+            bound,
             is_dry: false,
         });
         Self {
@@ -72,9 +88,17 @@ impl Source {
             return Ok(());
         }
         match self.reader.next_available().await? {
-            Some(chunk) => {
+            Some(mut chunk) => {
                 self.is_dry = chunk.next_offset() >= self.end;
-                self.pieces = split(&chunk);
+                if self.bound == Bound::End {
+                    let wanted = self.end.saturating_sub(chunk.offset);
+                    chunk
+                        .data
+                        .truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
+                }
+                if !chunk.data.is_empty() || chunk.lost_bytes > 0 {
+                    self.pieces = split(&chunk);
+                }
             }
             None => self.is_dry = true,
         }

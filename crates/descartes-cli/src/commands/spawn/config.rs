@@ -117,6 +117,9 @@ impl AgentOptions {
     /// The request for it.
     pub(crate) fn request(&self) -> Result<SpawnRequest> {
         let task = self.task()?;
+        if task.trim().is_empty() {
+            return Err(CliError::usage("the task is empty"));
+        }
         let text = |text: &Option<String>| text.clone();
         let config = AgentConfig {
             name: self.name.clone().unwrap_or_else(|| self.default_name()),
