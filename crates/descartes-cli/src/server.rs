@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use crate::error::{CliError, Result};
 use crate::exit;
 use crate::output;
+use crate::progress;
 use config::{ConfigFile, NamedServer};
 
 /// Stands for the server on this host, whatever the config file's default is.
@@ -174,7 +175,8 @@ impl Server {
             },
             ..defaults
         });
-        if let Err(error) = client.connect().await {
+        let waiting = format!("waiting for the server at {}", self.endpoint);
+        if let Err(error) = progress::during(&waiting, client.connect()).await {
             return Err(self.explain(error));
         }
         if persistence == Persistence::Endless {
