@@ -17,20 +17,30 @@ def spawn(server, task, name):
     return done.stdout.strip()
 
 
+def follow_clock(server):
+    """A terminal beside an agent that is seen to tick."""
+    terminal = Terminal(server, "spawn", "sh", CLOCK, "--name", "clock", "--follow")
+    terminal.shows(b"tick")
+    return terminal
+
+
+def ask_about(terminal):
+    """Ctrl-C, and the question that it brings."""
+    terminal.type(b"\x03")
+    terminal.shows(b"[s]top it, [l]eave it running, or [c]ontinue?")
+
+
 def status(server, name):
     [agent] = cli.objects(server, "show", name)
     return agent["status"]
 
 
 def test_ctrl_c_asks_and_leaves_the_agent_running(server):
-    terminal = Terminal(server, "spawn", "sh", CLOCK, "--name", "clock", "--follow")
-    terminal.shows(b"tick")
-    terminal.type(b"\x03")
-    terminal.shows(b"[c]ontinue?")
+    terminal = follow_clock(server)
+    ask_about(terminal)
     terminal.type(b"c\n")
     terminal.shows(b"tick")
-    terminal.type(b"\x03")
-    terminal.shows(b"[l]eave it running")
+    ask_about(terminal)
     terminal.type(b"l\n")
     terminal.shows(b"runs on")
     assert terminal.ends() == 0
@@ -38,20 +48,16 @@ def test_ctrl_c_asks_and_leaves_the_agent_running(server):
 
 
 def test_ctrl_c_asks_and_stops_the_agent(server):
-    terminal = Terminal(server, "spawn", "sh", CLOCK, "--name", "clock", "--follow")
-    terminal.shows(b"tick")
-    terminal.type(b"\x03")
-    terminal.shows(b"[s]top it")
+    terminal = follow_clock(server)
+    ask_about(terminal)
     terminal.type(b"s\n")
     assert terminal.ends() == 128 + signal.SIGTERM
     assert status(server, "clock") == "terminated"
 
 
 def test_a_second_ctrl_c_is_no_answer_and_leaves_the_agent(server):
-    terminal = Terminal(server, "spawn", "sh", CLOCK, "--name", "clock", "--follow")
-    terminal.shows(b"tick")
-    terminal.type(b"\x03")
-    terminal.shows(b"[s]top it")
+    terminal = follow_clock(server)
+    ask_about(terminal)
     terminal.type(b"\x03")
     assert terminal.ends() == 130
     assert status(server, "clock") == "running"
@@ -97,8 +103,7 @@ def test_an_answer_about_an_agent_that_has_ended_is_no_lie(server):
     terminal = Terminal(server, "spawn", "sh", "echo ready; while [ ! -e go ]; do sleep 0.05; done; exit 3",
                         "--name", "short", "--follow")
     terminal.shows(b"ready")
-    terminal.type(b"\x03")
-    terminal.shows(b"[c]ontinue?")
+    ask_about(terminal)
     (server.folder / "go").touch()
     eventually(lambda: status(server, "short") == "failed", "the agent's end")
     terminal.type(b"l\n")
@@ -106,17 +111,14 @@ def test_an_answer_about_an_agent_that_has_ended_is_no_lie(server):
 
 
 def test_what_was_typed_before_is_no_answer(server):
-    terminal = Terminal(server, "spawn", "sh", CLOCK, "--name", "clock", "--follow")
-    terminal.shows(b"tick")
-    terminal.type(b"\x03")
-    terminal.shows(b"[c]ontinue?")
+    terminal = follow_clock(server)
+    ask_about(terminal)
     terminal.type(b"c\n")
     terminal.shows(b"tick")
     terminal.type(b"stop\n")
     terminal.shows(b"stop")
     terminal.shows(b"tick")
-    terminal.type(b"\x03")
-    terminal.shows(b"[c]ontinue?")
+    ask_about(terminal)
     terminal.type(b"so what\n")
     terminal.shows(b"[c]ontinue?")
     terminal.type(b"leave\n")
@@ -126,12 +128,10 @@ def test_what_was_typed_before_is_no_answer(server):
 
 def test_a_server_that_is_away_keeps_nobody(launch):
     server = launch()
-    terminal = Terminal(server, "spawn", "sh", CLOCK, "--name", "clock", "--follow")
-    terminal.shows(b"tick")
+    terminal = follow_clock(server)
     server.kill()
     terminal.shows(b"lost the server")
-    terminal.type(b"\x03")
-    terminal.shows(b"[s]top it")
+    ask_about(terminal)
     terminal.type(b"s\n")
     terminal.type(b"\x03")
     terminal.type(b"\x03")
@@ -196,8 +196,7 @@ def test_a_list_that_is_watched_follows_what_happens(server):
 
 def test_a_follower_says_that_the_server_is_away_and_when_it_is_back(launch):
     server = launch()
-    terminal = Terminal(server, "spawn", "sh", CLOCK, "--name", "clock", "--follow")
-    terminal.shows(b"tick")
+    terminal = follow_clock(server)
     server.kill()
     terminal.shows(b"lost the server")
     server.start()

@@ -9,7 +9,7 @@ mod server;
 
 pub use client::{Client, shell};
 pub use proxy::{CuttingProxy, LossyProxy};
-pub use server::{TestServer, config, shell_backends};
+pub use server::{TestServer, config, shell_backends, socket_endpoint};
 
 use std::future::Future;
 use std::time::Duration;

@@ -54,6 +54,12 @@ pub fn config(dir: &Path) -> ZmqServerConfig {
     }
 }
 
+/// Where a server of [`TestServer::start_on_socket`] listens.
+#[must_use]
+pub fn socket_endpoint(dir: &Path) -> String {
+    format!("ipc://{}/server.sock", dir.display())
+}
+
 impl TestServer {
     /// Starts a server with the defaults of [`config`].
     pub async fn start() -> Self {
@@ -69,6 +75,16 @@ impl TestServer {
             tempfile::tempdir().unwrap_or_else(|error| panic!("no temporary folder: {error}"));
         let mut config = config(dir.path());
         change(&mut config);
+        Self::start_in(dir, config).await
+    }
+
+    /// Starts a server whose files are in `dir`, and that listens on a socket there: started again in the same folder, it
+    /// is found at the same endpoint, [`socket_endpoint`].
+    pub async fn start_on_socket(dir: TempDir) -> Self {
+        let config = ZmqServerConfig {
+            endpoint: socket_endpoint(dir.path()),
+            ..config(dir.path())
+        };
         Self::start_in(dir, config).await
     }
 

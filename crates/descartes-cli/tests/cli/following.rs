@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
-use descartes_testkit::{TestServer, config, soon};
+use descartes_testkit::{TestServer, socket_endpoint, soon};
 
 #[tokio::test(flavor = "multi_thread")]
 #[expect(
@@ -12,13 +12,8 @@ use descartes_testkit::{TestServer, config, soon};
 )]
 async fn a_follower_sees_every_line_across_a_crash_of_the_server() {
     let dir = tempfile::tempdir().unwrap();
-    let endpoint = format!("ipc://{}/server.sock", dir.path().display());
-    let start = |dir: tempfile::TempDir| {
-        let mut config = config(dir.path());
-        config.endpoint.clone_from(&endpoint);
-        TestServer::start_in(dir, config)
-    };
-    let mut server = start(dir).await;
+    let endpoint = socket_endpoint(dir.path());
+    let mut server = TestServer::start_on_socket(dir).await;
     let script = "i=0; while [ $i -lt 200 ]; do echo line $i; i=$((i+1)); sleep 0.01; done; exit 5";
     let mut follower = Command::new(env!("CARGO_BIN_EXE_descartes"))
         .args([
@@ -41,7 +36,7 @@ async fn a_follower_sees_every_line_across_a_crash_of_the_server() {
         let line = soon("a line", lines.recv()).await;
         assert_eq!(line.as_deref(), Some(format!("line {number}").as_str()));
         if number == 50 || number == 100 {
-            server = start(server.crash().await).await;
+            server = TestServer::start_on_socket(server.crash().await).await;
         }
     }
     let status = tokio::task::block_in_place(|| follower.wait()).unwrap();

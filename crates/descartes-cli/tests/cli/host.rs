@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use descartes_core::{AgentConfig, AgentId, ZmqServerConfig};
-use descartes_testkit::{Client, TestServer, config};
+use descartes_testkit::{Client, TestServer, config, socket_endpoint};
 
 /// A server of the test's own, and what was printed so far.
 pub(crate) struct Host {
@@ -36,7 +36,7 @@ impl Host {
         };
         let backends = config.backends.with_config(&absent);
         config.backends = backends.unwrap_or_else(|faults| panic!("{faults:?}"));
-        config.endpoint = format!("ipc://{}/server.sock", dir.path().display());
+        config.endpoint = socket_endpoint(dir.path());
         change(&mut config);
         let endpoint = config.endpoint.clone();
         Self {

@@ -6,7 +6,7 @@ use descartes_client::protocol::ErrorCode;
 use descartes_client::transport::HandshakeFault;
 use descartes_client::{ClientBundle, ClientError, ZmqAgentRunner, ZmqClient, ZmqRunnerConfig};
 use descartes_core::SecurityMode;
-use descartes_testkit::{CuttingProxy, TestServer, config as server_config, shell, soon};
+use descartes_testkit::{CuttingProxy, TestServer, shell, socket_endpoint, soon};
 
 use crate::{client, config, impatient_client};
 
@@ -145,19 +145,14 @@ fn bundle(state_dir: &Path) -> ClientBundle {
 #[tokio::test]
 async fn requests_wait_for_a_server_that_restarts() {
     let dir = tempfile::tempdir().unwrap();
-    let endpoint = format!("ipc://{}/server.sock", dir.path().display());
-    let start = |dir: tempfile::TempDir| {
-        let mut config = server_config(dir.path());
-        config.endpoint.clone_from(&endpoint);
-        TestServer::start_in(dir, config)
-    };
-    let server = start(dir).await;
+    let endpoint = socket_endpoint(dir.path());
+    let server = TestServer::start_on_socket(dir).await;
     let client = impatient_client(&endpoint);
     let agent = client.spawn_remote(shell("cat"), None).await.unwrap();
     let dir = server.crash().await;
     let asker = client.clone();
     let asking = tokio::spawn(async move { asker.get_remote_agent(agent.id).await });
-    let server = start(dir).await;
+    let server = TestServer::start_on_socket(dir).await;
     let info = soon("an answer", asking).await.unwrap().unwrap();
     assert_eq!(info.pid, agent.pid);
     let refused = client.resume_agent(agent.id).await.unwrap_err();

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use descartes_client::protocol::{AgentStatus, Stream, UpdateType};
 use descartes_client::{ReadFrom, StatusItem, ZmqAgentRunner};
-use descartes_testkit::{CuttingProxy, TestServer, config as server_config, shell, soon};
+use descartes_testkit::{CuttingProxy, TestServer, shell, socket_endpoint, soon};
 
 use crate::{client, config};
 
@@ -49,13 +49,8 @@ async fn output_is_whole_across_cut_connections() {
 #[tokio::test]
 async fn output_and_waiting_go_on_across_a_crash_of_the_server() {
     let dir = tempfile::tempdir().unwrap();
-    let endpoint = format!("ipc://{}/server.sock", dir.path().display());
-    let start = |dir: tempfile::TempDir| {
-        let mut config = server_config(dir.path());
-        config.endpoint.clone_from(&endpoint);
-        TestServer::start_in(dir, config)
-    };
-    let mut server = start(dir).await;
+    let endpoint = socket_endpoint(dir.path());
+    let mut server = TestServer::start_on_socket(dir).await;
     let client = descartes_client::ZmqClient::new(descartes_client::ZmqRunnerConfig {
         max_reconnect_attempts: 60,
         ..config(&endpoint)
@@ -76,7 +71,7 @@ async fn output_and_waiting_go_on_across_a_crash_of_the_server() {
         let so_far = asker.info(agent.id).await.output.stdout_bytes;
         let more = |output: &[u8]| output.len() as u64 > so_far;
         asker.stdout_until(agent.id, more).await;
-        server = start(server.crash().await).await;
+        server = TestServer::start_on_socket(server.crash().await).await;
     }
     let read = soon("all output", reading).await.unwrap();
     assert_eq!(String::from_utf8(read).unwrap(), counted());
@@ -91,13 +86,8 @@ async fn output_and_waiting_go_on_across_a_crash_of_the_server() {
 #[tokio::test]
 async fn every_event_comes_once_and_a_restart_is_told() {
     let dir = tempfile::tempdir().unwrap();
-    let endpoint = format!("ipc://{}/server.sock", dir.path().display());
-    let start = |dir: tempfile::TempDir| {
-        let mut config = server_config(dir.path());
-        config.endpoint.clone_from(&endpoint);
-        TestServer::start_in(dir, config)
-    };
-    let server = start(dir).await;
+    let endpoint = socket_endpoint(dir.path());
+    let server = TestServer::start_on_socket(dir).await;
     let client = client(&endpoint);
     let first = client.spawn_remote(shell("cat"), None).await.unwrap();
     let mut updates = client.subscribe_status_updates(None).await.unwrap();
@@ -120,7 +110,7 @@ async fn every_event_comes_once_and_a_restart_is_told() {
             (second.id, UpdateType::Completed)
         ]
     );
-    let server = start(server.crash().await).await;
+    let server = TestServer::start_on_socket(server.crash().await).await;
     let item = soon("the list", updates.next()).await.unwrap();
     let StatusItem::Agents { agents, gap: true } = item else {
         panic!("{item:?}");
