@@ -133,7 +133,10 @@ def test_a_server_that_is_away_keeps_nobody(launch):
     terminal.shows(b"lost the server")
     ask_about(terminal)
     terminal.type(b"s\n")
+    # Signals that come together are one signal: each has to be seen to count.
+    terminal.shows(b"stopping the agent")
     terminal.type(b"\x03")
+    terminal.shows(b"killing the agent")
     terminal.type(b"\x03")
     assert terminal.ends() == 130
     server.start()
