@@ -6,6 +6,7 @@
 mod ask;
 mod cli;
 mod commands;
+mod describe;
 mod error;
 mod exit;
 mod ids;

@@ -5,7 +5,7 @@ use descartes_client::ReadFrom;
 use descartes_client::protocol::Stream;
 
 use crate::cli::Context;
-use crate::commands::logs::size;
+use crate::describe::size;
 use crate::error::Result;
 use crate::output::{self, Format};
 use crate::select;

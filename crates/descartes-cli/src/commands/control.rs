@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use tokio::task::JoinSet;
 
 use crate::cli::{Context, one_of};
-use crate::commands::show::signal_words;
+use crate::describe::signal_words;
 use crate::error::{CliError, Result};
 use crate::exit;
 use crate::output::{self, Format};

@@ -7,6 +7,7 @@ use descartes_client::protocol::{AgentInfo, Stream, Timestamp};
 use descartes_client::{OutputReader, ReadFrom, ZmqClient};
 
 use crate::cli::Context;
+use crate::describe::size;
 use crate::error::Result;
 use crate::exit;
 use crate::output::Format;
@@ -14,7 +15,6 @@ use crate::select;
 use crate::session::printer::{Errors, Layout, Printer, Render};
 use crate::session::{End, Session};
 use crate::time;
-pub(crate) use backlog::size;
 use backlog::{Backlog, Bound};
 
 /// Bytes to look for the last lines in, at first; then twice as many, and so on.

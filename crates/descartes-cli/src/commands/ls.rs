@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use anstyle::{AnsiColor, Style};
 use clap::{Args, ValueEnum};
 use descartes_client::protocol::{AgentInfo, AgentStatus, EndReason};
 use descartes_client::{ListFilter, ZmqAgentRunner, ZmqClient};
 
 use crate::cli::{Context, one_of};
+use crate::describe::status_style;
 use crate::error::{CliError, Result};
 use crate::exit;
 use crate::ids;
@@ -235,18 +235,6 @@ fn status(info: &AgentInfo) -> String {
             format!("{} ({})", info.status, reason.as_str().replace('_', " "))
         }
         (status, ..) => status.to_string(),
-    }
-}
-
-pub(crate) fn status_style(status: AgentStatus) -> Style {
-    match status {
-        AgentStatus::Running | AgentStatus::Thinking => AnsiColor::Green.on_default(),
-        AgentStatus::Paused | AgentStatus::Idle | AgentStatus::Initializing => {
-            AnsiColor::Yellow.on_default()
-        }
-        AgentStatus::Completed => Style::new(),
-        AgentStatus::Failed => AnsiColor::Red.on_default(),
-        AgentStatus::Terminated => AnsiColor::Magenta.on_default(),
     }
 }
 

@@ -1,10 +1,10 @@
 //! `descartes show`.
 
 use clap::Args;
-use descartes_client::protocol::{AgentInfo, SignalNumber};
+use descartes_client::protocol::AgentInfo;
 
 use crate::cli::Context;
-use crate::commands::ls::status_style;
+use crate::describe::{how_it_ended, status_style};
 use crate::error::Result;
 use crate::exit;
 use crate::json;
@@ -97,27 +97,6 @@ fn print_own_words(info: &AgentInfo) -> Result<()> {
             &result.text,
         ),
         None => Ok(()),
-    }
-}
-
-/// `exit code 1`, `stopped, signal 15 (SIGTERM)`, and so on, for an agent that has ended.
-pub(crate) fn how_it_ended(info: &AgentInfo) -> Option<String> {
-    let reason = info.end_reason?;
-    let code = info.exit_code.map(|code| format!("exit code {code}"));
-    let signal = info.exit_signal.map(signal_words);
-    let end = code.or(signal);
-    Some(match (reason.as_str(), end) {
-        ("exited", Some(end)) => end,
-        (reason, Some(end)) => format!("{}, {end}", reason.replace('_', " ")),
-        (reason, None) => reason.replace('_', " "),
-    })
-}
-
-/// `signal 9 (SIGKILL)`.
-pub(crate) fn signal_words(number: i32) -> String {
-    match SignalNumber::new(number).and_then(SignalNumber::name) {
-        Some(name) => format!("signal {number} ({name})"),
-        None => format!("signal {number}"),
     }
 }
 

@@ -7,7 +7,7 @@ use descartes_client::ZmqClient;
 use descartes_client::protocol::{AgentId, AgentInfo};
 
 use crate::cli::Context;
-use crate::commands::show::how_it_ended;
+use crate::describe::how_it_ended;
 use crate::error::{CliError, Result};
 use crate::exit;
 use crate::json;

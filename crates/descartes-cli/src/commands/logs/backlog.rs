@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use descartes_client::protocol::{AgentInfo, OutputTime, Stream, Timestamp};
 use descartes_client::{OutputChunk, OutputReader};
 
+use crate::describe::size;
 use crate::error::Result;
 use crate::session::printer::{Printer, time_at};
 
@@ -139,14 +140,6 @@ fn split(chunk: &OutputChunk) -> VecDeque<(Option<Timestamp>, OutputChunk)> {
         (time, piece)
     });
     pieces.collect()
-}
-
-/// How many bytes of a stream there were when the agent was looked at.
-pub(crate) fn size(agent: &AgentInfo, stream: Stream) -> u64 {
-    match stream {
-        Stream::Stdout => agent.output.stdout_bytes,
-        Stream::Stderr => agent.output.stderr_bytes,
-    }
 }
 
 #[cfg(test)]
