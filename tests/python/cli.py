@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import select
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -53,6 +54,9 @@ class Terminal:
         self.screen = b""
         pid, self.fd = pty.fork()
         if pid == 0:
+            # What was started in the background ignores them, and so would its children.
+            for number in (signal.SIGINT, signal.SIGQUIT):
+                signal.signal(number, signal.SIG_DFL)
             command = [binary(), "--server", server.endpoint, *arguments]
             os.execve(command[0], command, private_environment(server))
         self.pid = pid
