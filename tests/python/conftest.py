@@ -1,7 +1,10 @@
 """Fixtures: a server of its own for each test, clients of it, and an agent that must not suffer."""
 
+import contextlib
+import os
 import resource
 import shutil
+import signal
 import tempfile
 
 import pytest
@@ -53,6 +56,10 @@ def leave(server):
     finally:
         if server.process is not None:
             server.process.kill()
+        # Where a test failed while its server was away, its agents go on, as they should.
+        for pid in server.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture
