@@ -87,6 +87,10 @@ def test_the_key_that_detaches_is_there_after_a_stop(server):
     )
     terminal.type(b"\x1d")
     terminal.shows(b"runs on")
+    eventually(
+        lambda: termios.tcgetattr(terminal.fd)[6][termios.VQUIT] == b"\x1c",
+        "the terminal as it was",
+    )
     assert terminal.ends() == 0
 
 

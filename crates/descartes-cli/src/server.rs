@@ -91,8 +91,8 @@ impl Server {
                     source: Source::Endpoint,
                 });
             }
-            let here = local::running().into_iter();
-            return match here.into_iter().find(|address| address.endpoint == name) {
+            let mut here = local::running().into_iter();
+            return match here.find(|address| address.endpoint == name) {
                 Some(address) => Self::at(address),
                 None => Ok(Self {
                     endpoint: name.to_owned(),
@@ -101,9 +101,8 @@ impl Server {
                 }),
             };
         }
-        let path = Path::new(name);
         if is_named_in_full(name) {
-            let bundle = ClientBundle::load(path)
+            let bundle = ClientBundle::load(Path::new(name))
                 .map_err(|error| CliError::new(exit::USAGE, error.to_string()))?;
             return Ok(Self {
                 endpoint: bundle.endpoint.clone(),
@@ -111,8 +110,8 @@ impl Server {
                 source: Source::Bundle,
             });
         }
-        let here = local::running().into_iter();
-        match here.into_iter().find(|address| address.server_id == name) {
+        let mut here = local::running().into_iter();
+        match here.find(|address| address.server_id == name) {
             Some(address) => Self::at(address),
             None => Err(file.unknown(name)),
         }

@@ -1,5 +1,6 @@
 //! Signals, and a way out when nobody takes them: the session may be stuck in a pipe that nobody reads.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -35,11 +36,14 @@ pub(super) enum Wish {
 pub(super) struct Signals {
     wishes: mpsc::Receiver<Wish>,
     task: JoinHandle<()>,
+    key: Option<Arc<DetachKey>>,
 }
 
 impl Signals {
-    /// `key` is what has to be put back if this has to end the program.
+    /// `key` is put back when this is dropped, or has to end the program.
     pub(super) fn listen(key: Option<DetachKey>) -> Result<Self> {
+        let key = key.map(Arc::new);
+        let of_the_task = key.clone();
         let listen = |kind| {
             signal(kind).map_err(|error| {
                 CliError::new(
@@ -62,7 +66,7 @@ impl Signals {
                     _ = terminate.recv() => Wish::Terminate,
                     _ = hangup.recv() => Wish::Terminate,
                     _ = goes_on.recv() => {
-                        if let Some(key) = &key {
+                        if let Some(key) = &of_the_task {
                             key.take_again();
                         }
                         continue;
@@ -73,12 +77,14 @@ impl Signals {
                     if !is_stuck {
                         tokio::time::sleep(PATIENCE).await;
                     }
-                    drop(key);
+                    if let Some(key) = &of_the_task {
+                        key.put_back();
+                    }
                     end_program();
                 }
             }
         });
-        Ok(Self { wishes, task })
+        Ok(Self { wishes, task, key })
     }
 
     /// The next one.
@@ -93,6 +99,10 @@ impl Signals {
 impl Drop for Signals {
     fn drop(&mut self) {
         self.task.abort();
+        // Here and not with the task, whose end nobody waits for.
+        if let Some(key) = &self.key {
+            key.put_back();
+        }
     }
 }
 

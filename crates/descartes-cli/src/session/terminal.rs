@@ -9,7 +9,7 @@ use rustix::termios::{OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcs
 const KEY: u8 = 0x1d;
 
 /// Has the terminal send SIGQUIT for Ctrl-] instead of Ctrl-\, and everything else be as it was: lines are edited and
-/// shown as ever. Dropping it puts that back.
+/// shown as ever.
 #[derive(Debug)]
 pub(crate) struct DetachKey {
     before: Termios,
@@ -40,16 +40,15 @@ impl DetachKey {
         let _ = self.set();
     }
 
+    /// Puts the terminal back as it was.
+    pub(crate) fn put_back(&self) {
+        // A terminal that has gone needs nothing put back.
+        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
+    }
+
     fn set(&self) -> rustix::io::Result<()> {
         let mut with_key = self.before.clone();
         with_key.special_codes[SpecialCodeIndex::VQUIT] = KEY;
         tcsetattr(io::stdin(), OptionalActions::Now, &with_key)
-    }
-}
-
-impl Drop for DetachKey {
-    fn drop(&mut self) {
-        // A terminal that has gone needs nothing put back.
-        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
     }
 }
