@@ -11,33 +11,6 @@ use descartes_core::protocol::{
 use descartes_testkit::{TestServer, processes_of, shell, shim_of, signal, soon};
 
 #[tokio::test]
-async fn a_record_that_is_cut_short_is_set_aside_and_the_rest_loads() {
-    let test = TestServer::start().await;
-    let mut config = test.server.config().clone();
-    let client = test.client().await;
-    let whole = client.spawn("exit 0").await;
-    let cut = client.spawn("exit 0").await;
-    client.wait_end(whole.id).await;
-    client.wait_end(cut.id).await;
-    let dir = test.stop_and_keep().await;
-    let state_dir = config.state_dir();
-    let folder = state_dir.join("agents").join(cut.id.to_string());
-    std::fs::write(folder.join("exit.json"), "{\"version\":1,\"exi").unwrap();
-    std::fs::create_dir(state_dir.join("agents").join("no-agent")).unwrap();
-    "tcp://127.0.0.1:0".clone_into(&mut config.endpoint);
-    let again = TestServer::start_in(dir, config).await;
-    let listed = again.client().await.list().await.agents;
-    assert_eq!(listed.len(), 1);
-    assert_eq!(listed[0].id, whole.id);
-    let damaged = state_dir.join("damaged");
-    assert!(damaged.join(cut.id.to_string()).is_dir());
-    let reason = std::fs::read_to_string(damaged.join(format!("{}.reason", cut.id))).unwrap();
-    assert!(reason.contains("exit.json"), "{reason}");
-    assert!(damaged.join("no-agent").is_dir());
-    again.stop().await;
-}
-
-#[tokio::test]
 async fn an_agents_own_files_have_the_mode_that_the_servers_umask_gives() {
     let test = TestServer::start().await;
     let client = test.client().await;

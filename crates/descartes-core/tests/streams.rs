@@ -26,11 +26,9 @@ async fn written(client: &Client, agent: AgentId, write: Command) -> (u64, u64) 
 }
 
 /// Ends a server as a crash would and starts it again.
-async fn crashed_and_back(test: TestServer, between: impl FnOnce(&std::path::Path)) -> TestServer {
-    let mut config = test.server.config().clone();
+async fn crashed_and_back(test: TestServer) -> TestServer {
+    let config = test.server.config().clone();
     let dir = test.crash().await;
-    between(&config.state_dir());
-    config.endpoint = "tcp://127.0.0.1:0".to_owned();
     TestServer::start_in(dir, config).await
 }
 
@@ -43,7 +41,7 @@ async fn what_several_writers_repeat_arrives_once_also_after_a_crash_of_the_serv
     assert_eq!(written(&one, agent, write("one", 0, "a1 ")).await, (3, 3));
     assert_eq!(written(&two, agent, write("two", 0, "b1 ")).await, (3, 6));
     assert_eq!(written(&one, agent, write("one", 0, "a1 ")).await, (3, 6));
-    let test = crashed_and_back(test, |_| {}).await;
+    let test = crashed_and_back(test).await;
     let client = test.client().await;
     let again = written(&client, agent, write("one", 0, "a1 a2 ")).await;
     assert_eq!(again, (6, 9));
@@ -57,31 +55,6 @@ async fn what_several_writers_repeat_arrives_once_also_after_a_crash_of_the_serv
     assert!(error.contains("the 3 bytes"), "{error}");
     client.done(agent, &Command::CloseStdin).await;
     assert_eq!(client.stdout(agent).await, "ready\na1 b1 a2 ");
-    test.stop().await;
-}
-
-#[tokio::test]
-async fn a_writer_is_told_to_count_by_itself_where_the_shim_is_of_an_earlier_version() {
-    let test = TestServer::start().await;
-    let agent = test.client().await.spawn("exec cat").await.id;
-    let test = crashed_and_back(test, |state_dir| {
-        let path = state_dir.join(format!("agents/{agent}/state.json"));
-        let state = std::fs::read_to_string(&path).unwrap();
-        let earlier = state.replace(",\"wire_version\":2", "");
-        assert_ne!(earlier, state);
-        std::fs::write(path, earlier).unwrap();
-    })
-    .await;
-    let client = test.client().await;
-    let refused = client.command(agent, &write("one", 0, "a")).await;
-    assert_eq!(refused.error_code, Some(ErrorCode::UnsupportedCommand));
-    let by_offset = Command::WriteStdin {
-        data: Bytes::from_static(b"b"),
-        close: true,
-        position: StdinPosition::Offset(0),
-    };
-    assert_eq!(written(&client, agent, by_offset).await, (1, 1));
-    assert_eq!(client.stdout(agent).await, "b");
     test.stop().await;
 }
 
@@ -188,7 +161,7 @@ async fn check_since(client: &Client, agent: AgentId, [first, second]: [Timestam
 async fn output_since_a_time_is_found_also_after_a_crash_and_after_the_end() {
     let test = TestServer::start().await;
     let (agent, times) = printed_twice(&test.client().await).await;
-    let test = crashed_and_back(test, |_| {}).await;
+    let test = crashed_and_back(test).await;
     let client = test.client().await;
     check_since(&client, agent, times).await;
     client.done(agent, &Command::CloseStdin).await;

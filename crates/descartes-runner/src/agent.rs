@@ -20,7 +20,7 @@ mod end;
 mod reading;
 mod state;
 
-pub(crate) use state::AgentState;
+pub(crate) use state::{AgentState, Origin};
 
 /// Commands that may wait for one agent.
 pub(crate) const COMMANDS_MAX: usize = 1024;

@@ -57,6 +57,16 @@ pub enum SpawnError {
         /// How many may.
         limit: usize,
     },
+    /// The server's limit of open files allows no more.
+    #[error(
+        "Maximum agent limit reached: {limit} open files, the server's limit, are enough for {agents} agents; raise it (`LimitNOFILE=`, `ulimit -n`) and start the server anew"
+    )]
+    OutOfDescriptors {
+        /// How many agents can be connected at once.
+        agents: usize,
+        /// How many files the server may have open.
+        limit: u64,
+    },
     /// The request's id was used for another agent.
     #[error("the request id {request_id:?} belongs to a spawn with other content")]
     Conflict {
@@ -100,7 +110,7 @@ impl SpawnError {
             Self::Backend(LaunchError::InvalidConfig(_)) | Self::InvalidConfig { .. } => {
                 ErrorCode::InvalidConfig
             }
-            Self::AtCapacity { .. } => ErrorCode::MaxAgentsReached,
+            Self::AtCapacity { .. } | Self::OutOfDescriptors { .. } => ErrorCode::MaxAgentsReached,
             Self::Conflict { .. } => ErrorCode::RequestConflict,
             Self::Removed { .. } => ErrorCode::AgentNotFound,
             Self::ShuttingDown => ErrorCode::ShuttingDown,
@@ -166,6 +176,9 @@ pub enum AgentError {
     /// The connection to the shim was lost on the way: it is not known whether it was done.
     #[error("the agent's shim went away before it answered")]
     ShimGone,
+    /// The shim could not make the agent's folder anew.
+    #[error("failed to make the agent's folder anew: {0}")]
+    NotRestored(String),
     /// Output could not be read.
     #[error("failed to read the agent's output: {0}")]
     Output(String),
@@ -187,7 +200,9 @@ impl AgentError {
             }
             Self::NoCooperativePause | Self::NoWriters => ErrorCode::UnsupportedCommand,
             Self::Busy => ErrorCode::Busy,
-            Self::SignalFailed(_) | Self::ShimGone | Self::Output(_) => ErrorCode::Internal,
+            Self::SignalFailed(_) | Self::ShimGone | Self::NotRestored(_) | Self::Output(_) => {
+                ErrorCode::Internal
+            }
             Self::NotFrozen { .. } | Self::LeftOver { .. } | Self::TimedOut => ErrorCode::Timeout,
             Self::Filter(_) => ErrorCode::MalformedMessage,
         }

@@ -14,6 +14,7 @@ mod admission;
 mod agent;
 pub mod backend;
 mod config;
+mod descriptors;
 mod eradicate;
 mod error;
 mod link;

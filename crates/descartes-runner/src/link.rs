@@ -17,7 +17,8 @@ const READ_BYTES: usize = 8 * 1024;
 /// A connection to a shim, buffered in both directions.
 #[derive(Debug)]
 pub(crate) struct Link {
-    stream: UnixStream,
+    /// `None` where there was no connection yet, or none could be had.
+    stream: Option<UnixStream>,
     decoder: wire::Decoder,
     unsent: VecDeque<u8>,
 }
@@ -27,10 +28,19 @@ impl Link {
     pub(crate) fn new(stream: std::os::unix::net::UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         Ok(Self {
-            stream: UnixStream::from_std(stream)?,
+            stream: Some(UnixStream::from_std(stream)?),
             decoder: wire::Decoder::default(),
             unsent: VecDeque::new(),
         })
+    }
+
+    /// A link that is as if its connection had just broken.
+    pub(crate) fn broken() -> Self {
+        Self {
+            stream: None,
+            decoder: wire::Decoder::default(),
+            unsent: VecDeque::new(),
+        }
     }
 
     /// Queues a request. It goes out while [`Link::next`] is awaited.
@@ -46,12 +56,15 @@ impl Link {
     /// The next message of the shim; sends what is queued meanwhile.
     ///
     /// # Errors
-    /// [`io::ErrorKind::UnexpectedEof`] when the shim closed the connection, or what the socket
-    /// says.
+    /// [`io::ErrorKind::UnexpectedEof`] when the shim closed the connection,
+    /// [`io::ErrorKind::NotConnected`] where there was none, or what the socket says.
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
     pub(crate) async fn next(&mut self) -> io::Result<Message> {
+        let Some(stream) = &self.stream else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
         loop {
             if let Some((message, _)) = self.decoder.next_frame()? {
                 return Ok(message);
@@ -60,51 +73,50 @@ impl Link {
             if !self.unsent.is_empty() {
                 interest |= Interest::WRITABLE;
             }
-            let ready = self.stream.ready(interest).await?;
+            let ready = stream.ready(interest).await?;
             if ready.is_writable() {
-                self.flush()?;
+                flush(stream, &mut self.unsent)?;
             }
             if ready.is_readable() {
-                self.fill()?;
+                fill(stream, &mut self.decoder)?;
             }
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        while !self.unsent.is_empty() {
-            match self.stream.try_write(self.unsent.as_slices().0) {
-                Ok(count) => drop(self.unsent.drain(..count)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                // What the shim said before it closed is still to be read.
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
-                    ) =>
-                {
-                    self.unsent = VecDeque::new();
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        self.unsent = VecDeque::new();
-        Ok(())
-    }
-
-    fn fill(&mut self) -> io::Result<()> {
-        let mut buffer = [0; READ_BYTES];
-        match self.stream.try_read(&mut buffer) {
-            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(count) => {
-                self.decoder.push(&buffer[..count]);
-                Ok(())
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-            Err(error) => Err(error),
         }
     }
 }
 
+fn flush(stream: &UnixStream, unsent: &mut VecDeque<u8>) -> io::Result<()> {
+    while !unsent.is_empty() {
+        match stream.try_write(unsent.as_slices().0) {
+            Ok(count) => drop(unsent.drain(..count)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            // What the shim said before it closed is still to be read.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+                ) =>
+            {
+                *unsent = VecDeque::new();
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    *unsent = VecDeque::new();
+    Ok(())
+}
+
+fn fill(stream: &UnixStream, decoder: &mut wire::Decoder) -> io::Result<()> {
+    let mut buffer = [0; READ_BYTES];
+    match stream.try_read(&mut buffer) {
+        Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+        Ok(count) => {
+            decoder.push(&buffer[..count]);
+            Ok(())
+        }
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+        Err(error) => Err(error),
+    }
+}
 /// Connects to the shim whose agent's folder is `dir`. Does not wait: a shim that takes no more
 /// connections is an error.
 pub(crate) fn connect(dir: &Path) -> io::Result<std::os::unix::net::UnixStream> {

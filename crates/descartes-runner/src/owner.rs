@@ -9,9 +9,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use descartes_shim::record::{self, EndReason, Exit, StreamEnd, WallTime};
-use descartes_shim::segments;
-use descartes_shim::tree::Process;
+use descartes_shim::record::{EndReason, Exit};
 use descartes_shim::wire::{
     self, Command, Hello, Message, Outcome, Paused, Refusal, Request, Sizes,
 };
@@ -20,12 +18,15 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use crate::agent::{Agent, COMMANDS_MAX, Order, Orders};
-use crate::eradicate::eradicate;
-use crate::link::{self, Link};
+use crate::descriptors::{Descriptor, Descriptors};
+use crate::link::Link;
 use crate::observer::Observer;
-use crate::store;
 use crate::summary::{self, Summary};
 use crate::watcher::Watcher;
+use search::{Shim, look_for_shim};
+
+mod search;
+pub(crate) use search::lost;
 
 /// Bytes that a shim may leave unread before no more commands are taken for it.
 const UNSENT_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -39,11 +40,22 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(5);
 /// The longest such pause, where a fault persists.
 const RETRY_INTERVAL_MAX: Duration = Duration::from_secs(5);
 
+/// The connection to a shim, and the right to have one.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) link: Link,
+    /// `None` for an agent that was found while all were taken.
+    pub(crate) descriptor: Option<Descriptor>,
+    pub(crate) descriptors: Descriptors,
+}
+
 /// The owner of one agent.
 #[derive(Debug)]
 pub(crate) struct Owner {
     agent: Arc<Agent>,
     link: Link,
+    descriptor: Option<Descriptor>,
+    descriptors: Descriptors,
     orders: Orders,
     observer: Arc<dyn Observer>,
     waiting: HashMap<u64, Order>,
@@ -80,7 +92,7 @@ enum End {
 impl Owner {
     pub(crate) fn new(
         agent: Arc<Agent>,
-        link: Link,
+        connection: Connection,
         orders: Orders,
         observer: Arc<dyn Observer>,
         watcher: Option<Watcher>,
@@ -89,7 +101,9 @@ impl Owner {
             attention: agent.attention(),
             told_attention: None,
             agent,
-            link,
+            link: connection.link,
+            descriptor: connection.descriptor,
+            descriptors: connection.descriptors,
             orders,
             observer,
             waiting: HashMap::new(),
@@ -247,7 +261,9 @@ impl Owner {
         let mut pause = RETRY_INTERVAL;
         loop {
             let agent = Arc::clone(&self.agent);
-            match tokio::task::spawn_blocking(move || look_for_shim(&agent)).await {
+            let may_connect = self.descriptor.is_some();
+            let looking = tokio::task::spawn_blocking(move || look_for_shim(&agent, may_connect));
+            match looking.await {
                 Ok(Ok(Shim::Connected(stream))) => match Link::new(stream) {
                     Ok(link) => {
                         self.link = link;
@@ -263,7 +279,13 @@ impl Owner {
                 // The runtime is shutting down.
                 Err(_) => return Some(End::Detached),
             }
-            tokio::time::sleep(pause).await;
+            if may_connect {
+                tokio::time::sleep(pause).await;
+            } else {
+                // Looked at all the same now and then: it may end meanwhile.
+                let free = tokio::time::timeout(RETRY_INTERVAL_MAX, self.descriptors.wait());
+                self.descriptor = free.await.ok();
+            }
             pause = (pause * 2).min(RETRY_INTERVAL_MAX);
         }
     }
@@ -305,59 +327,6 @@ impl Owner {
             let _ = order.reply.send(Outcome::Refused(Refusal::Ending));
         }
     }
-}
-
-/// Where a shim is that closed its connection.
-enum Shim {
-    Connected(std::os::unix::net::UnixStream),
-    /// It is coming or going; look again.
-    Between,
-    Gone(Exit),
-}
-
-/// Blocks.
-fn look_for_shim(agent: &Agent) -> io::Result<Shim> {
-    if store::is_locked(&agent.dir)? {
-        return Ok(link::connect(&agent.dir).map_or(Shim::Between, Shim::Connected));
-    }
-    if let Some(exit) = record::read(&agent.dir, record::EXIT)? {
-        return Ok(Shim::Gone(exit));
-    }
-    tracing::error!(agent = %agent.id, "the agent's shim died; killing what is left of the agent");
-    bury(agent).map(Shim::Gone)
-}
-
-/// Kills what is left of an agent without a shim, and records that it was lost. Blocks.
-fn bury(agent: &Agent) -> io::Result<Exit> {
-    let state: Option<record::State> = record::read(&agent.dir, record::STATE)?;
-    let leaf = state.as_ref().and_then(|state| state.cgroup.as_deref());
-    let left = eradicate(&agent.id.to_string(), leaf, None);
-    lost(&agent.dir, &left)
-}
-
-/// Records the end of an agent whose shim died before it could. Blocks.
-pub(crate) fn lost(dir: &std::path::Path, left: &[Process]) -> io::Result<Exit> {
-    let end = |stream| -> io::Result<StreamEnd> {
-        let extent = segments::extent(&dir.join(stream))?;
-        Ok(StreamEnd {
-            bytes: extent.end,
-            lost: extent.end - extent.first - extent.bytes,
-            kept: extent.bytes,
-        })
-    };
-    let exit = Exit {
-        version: record::VERSION,
-        exit_code: None,
-        exit_signal: None,
-        reason: EndReason::Lost,
-        forced: false,
-        finished_at: WallTime::now(),
-        stdout: end("stdout")?,
-        stderr: end("stderr")?,
-        left_over: left.iter().map(|process| process.pid).collect(),
-    };
-    record::write(&std::fs::File::open(dir)?, record::EXIT, &exit)?;
-    Ok(exit)
 }
 
 fn in_words(exit: &Exit) -> String {

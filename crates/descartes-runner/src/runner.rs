@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::admission::Admission;
 use crate::agent::AgentHandle;
 use crate::config::LocalRunnerConfig;
+use crate::descriptors::{self, Descriptors};
 use crate::error::{OpenError, SpawnError};
 use crate::observer::Observer;
 use crate::spawns::Spawns;
@@ -90,6 +91,8 @@ struct Inner {
     spawns: Spawns,
     admission: Admission,
     cgroups: Option<Base>,
+    descriptors: Descriptors,
+    /// The soft limit of open files that agents get back.
     descriptors_soft: Option<u64>,
     /// Made at the first spawn, and anew when it is gone.
     template: Mutex<Option<Template>>,
@@ -118,12 +121,23 @@ impl LocalProcessRunner {
             .process
             .max_concurrent_agents
             .map_or(config.max_agents, |most| most.min(config.max_agents));
+        let may_open = descriptors::raise_limit();
+        let descriptors = Descriptors::new(may_open.own);
+        if limit > descriptors.agents() {
+            tracing::warn!(
+                max_agents = limit,
+                possible = descriptors.agents(),
+                open_files = may_open.own,
+                "the limit of open files is too low for max_agents; raise it (LimitNOFILE=, ulimit -n)"
+            );
+        }
         let opening = config.clone();
         let (store, spawns, cgroups) = spawn::blocking(move || open_files(&opening)).await??;
         let runner = Self {
             inner: Arc::new(Inner {
                 admission: Admission::new(limit),
-                descriptors_soft: raise_descriptor_limit(),
+                descriptors,
+                descriptors_soft: may_open.agents_soft,
                 template: Mutex::new(None),
                 agents: RwLock::default(),
                 spawn_places: Semaphore::new(SPAWNS_AT_ONCE),
@@ -257,22 +271,4 @@ fn open_files(config: &LocalRunnerConfig) -> Result<(Store, Spawns, Option<Base>
         None
     };
     Ok((store, spawns, cgroups))
-}
-
-/// Lets the server have all the descriptors that it may, and returns the soft limit that agents
-/// get back.
-fn raise_descriptor_limit() -> Option<u64> {
-    use rustix::process::Resource;
-    let limit = rustix::process::getrlimit(Resource::Nofile);
-    let raised = rustix::process::Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    match rustix::process::setrlimit(Resource::Nofile, raised) {
-        Ok(()) => limit.current,
-        Err(error) => {
-            tracing::warn!(%error, "failed to raise the limit of open descriptors");
-            None
-        }
-    }
 }

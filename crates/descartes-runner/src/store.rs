@@ -5,18 +5,19 @@
 //!   lock                  held by the server that owns the folder
 //!   spawns.journal        request ids of agents that retention has removed
 //!   agents/<id>/          one agent (descartes_shim::record)
-//!   damaged/<name>/       what could not be understood, set aside
+//!   damaged/              folders and records that could not be understood, set aside, each with its reason
 //!   removed/<id>/         what is being removed
 //! ```
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use descartes_protocol::{AgentId, StringMap};
-use descartes_shim::record::{self, Exit, Spec, State};
+use descartes_shim::record::{self, Exit, Record, Spec, State};
+use descartes_shim::tree::{self, Process};
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
@@ -64,29 +65,47 @@ pub(crate) struct Store {
 
 /// What a folder says about its agent.
 #[derive(Debug)]
+pub(crate) struct Look {
+    pub(crate) found: Found,
+    /// Records that are there and cannot be understood.
+    pub(crate) damaged: Vec<Damage>,
+}
+
+/// How things stand with an agent, by what can be read in its folder.
+#[derive(Debug)]
 pub(crate) enum Found {
     /// Its shim lives.
     Alive {
         notes: Notes,
-        state: Option<State>,
         stdin_bytes_max: u64,
+        /// `None` while it starts, and where the record is gone or damaged.
+        state: Option<State>,
     },
+    /// Its shim lives, and what it was told to run is not to be read.
+    AliveUnknown,
     /// It ended, and this is how.
     Ended {
         notes: Notes,
-        state: State,
+        state: Option<State>,
         exit: Exit,
     },
     /// It was started, its shim is gone, and nobody recorded the end.
     Lost {
         spec: Box<Spec>,
         notes: Notes,
-        state: State,
+        state: Option<State>,
     },
     /// It never came to be started.
     NeverStarted { spec: Option<Box<Spec>> },
-    /// Its records cannot be understood.
-    Damaged { reason: String, alive: bool },
+    /// Its shim is gone, and what it was told to run is not to be read.
+    Unknown,
+}
+
+/// A record that cannot be understood.
+#[derive(Debug)]
+pub(crate) struct Damage {
+    pub(crate) record: &'static str,
+    pub(crate) reason: String,
 }
 
 impl Store {
@@ -178,26 +197,38 @@ impl Store {
     }
 
     /// Reads one agent's folder. Blocks.
-    pub(crate) fn look_at(&self, id: AgentId) -> io::Result<Found> {
+    pub(crate) fn look_at(&self, id: AgentId) -> io::Result<Look> {
         let dir = self.agent_dir(id);
-        let alive = is_locked(&dir)?;
-        match read(&dir, alive) {
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Found::Damaged {
-                reason: error.to_string(),
-                alive,
-            }),
-            result => result,
-        }
+        let alive = is_locked(&dir)? || lives_without_lock(&dir)?;
+        let mut damaged = Vec::new();
+        let found = read(&dir, alive, &mut damaged)?;
+        Ok(Look { found, damaged })
     }
 
     /// Moves a folder that cannot be understood out of the way, with the reason beside it.
     pub(crate) fn set_aside(&self, name: &str, reason: &str) -> io::Result<PathBuf> {
+        self.move_to_damaged(&self.root.join("agents").join(name), name, reason)
+    }
+
+    /// Moves a record that cannot be understood out of the way, with the reason beside it.
+    pub(crate) fn set_record_aside(&self, id: AgentId, damage: &Damage) -> io::Result<PathBuf> {
+        let name = format!("{id}.{}", damage.record);
+        self.move_to_damaged(
+            &self.agent_dir(id).join(damage.record),
+            &name,
+            &damage.reason,
+        )
+    }
+
+    fn move_to_damaged(&self, path: &Path, name: &str, reason: &str) -> io::Result<PathBuf> {
         let damaged = self.root.join("damaged");
         private_dir(&damaged)?;
         let target = damaged.join(name);
         let _ = fs::remove_dir_all(&target);
-        fs::rename(self.root.join("agents").join(name), &target)?;
-        fs::write(damaged.join(format!("{name}.reason")), reason)?;
+        fs::rename(path, &target)?;
+        let mut file = private_file(&damaged.join(format!("{name}.reason")))?;
+        file.set_len(0)?;
+        file.write_all(reason.as_bytes())?;
         Ok(target)
     }
 }
@@ -230,28 +261,83 @@ pub(crate) fn is_locked(dir: &Path) -> io::Result<bool> {
     }
 }
 
-fn read(dir: &Path, alive: bool) -> io::Result<Found> {
-    let Some(spec) = record::read::<Spec>(dir, record::SPEC)? else {
-        return Ok(Found::NeverStarted { spec: None });
+fn read(dir: &Path, alive: bool, damaged: &mut Vec<Damage>) -> io::Result<Found> {
+    let spec: Option<Spec> = whole(dir, record::SPEC, damaged)?;
+    let state: Option<State> = whole(dir, record::STATE, damaged)?;
+    let exit: Option<Exit> = whole(dir, record::EXIT, damaged)?;
+    let Some(spec) = spec else {
+        let was_there = state.is_some() || exit.is_some() || !damaged.is_empty();
+        return Ok(match (alive, was_there) {
+            (true, _) => Found::AliveUnknown,
+            (false, true) => Found::Unknown,
+            (false, false) => Found::NeverStarted { spec: None },
+        });
     };
-    let notes: Notes = serde_json::from_value(spec.owner.clone())?;
-    let state: Option<State> = record::read(dir, record::STATE)?;
+    let notes: Notes = match serde_json::from_value(spec.owner.clone()) {
+        Ok(notes) => notes,
+        Err(error) => {
+            damaged.push(Damage {
+                record: record::SPEC,
+                reason: format!("{}: {error}", record::SPEC),
+            });
+            return Ok(if alive {
+                Found::AliveUnknown
+            } else {
+                Found::Unknown
+            });
+        }
+    };
     if alive {
         let stdin_bytes_max = spec.limits.stdin_bytes_max;
         return Ok(Found::Alive {
             notes,
-            state,
             stdin_bytes_max,
+            state,
         });
     }
     let spec = Box::new(spec);
-    let Some(state) = state else {
-        return Ok(Found::NeverStarted { spec: Some(spec) });
-    };
-    Ok(match record::read(dir, record::EXIT)? {
+    Ok(match exit {
         Some(exit) => Found::Ended { notes, state, exit },
+        None if state.is_none() && damaged.is_empty() => Found::NeverStarted { spec: Some(spec) },
         None => Found::Lost { spec, notes, state },
     })
+}
+
+/// The agent's shim, if the record of it is there, is of this boot and this pid namespace, and
+/// names a process that is still there.
+pub(crate) fn living_shim(state: &State) -> Option<Process> {
+    if state.boot_id != tree::boot_id() || state.pid_namespace != tree::pid_namespace() {
+        return None;
+    }
+    Process::read(state.shim_pid)
+        .filter(|shim| shim.start_time == state.shim_start_time && !shim.is_dead())
+}
+
+/// Whether a shim lives whose lock somebody has removed. It makes the lock anew.
+fn lives_without_lock(dir: &Path) -> io::Result<bool> {
+    if dir.join(record::LOCK).exists() {
+        return Ok(false);
+    }
+    let state: Option<State> = whole(dir, record::STATE, &mut Vec::new())?;
+    Ok(state.as_ref().and_then(living_shim).is_some())
+}
+
+/// Reads a record; one that cannot be understood is noted in `damaged` and counts as missing.
+fn whole<T: Record>(
+    dir: &Path,
+    name: &'static str,
+    damaged: &mut Vec<Damage>,
+) -> io::Result<Option<T>> {
+    match record::read(dir, name) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            damaged.push(Damage {
+                record: name,
+                reason: error.to_string(),
+            });
+            Ok(None)
+        }
+        result => result,
+    }
 }
 
 fn private_dir(path: &Path) -> io::Result<()> {

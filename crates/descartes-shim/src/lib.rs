@@ -25,6 +25,7 @@
 
 pub mod cgroup;
 mod connection;
+mod home;
 pub mod lifecycle;
 mod output;
 mod process;

@@ -47,6 +47,11 @@ impl OutputStream {
         self.pipe.as_ref().map(AsFd::as_fd)
     }
 
+    /// Goes on below another folder, with nothing of what was written before.
+    pub(crate) fn move_to(&mut self, dir: OwnedFd) {
+        self.writer.move_to(dir);
+    }
+
     /// Length of the stream so far.
     pub(crate) fn end(&self) -> StreamEnd {
         StreamEnd {
@@ -116,6 +121,15 @@ impl Writer {
             segments: VecDeque::new(),
             kept: 0,
         }
+    }
+
+    fn move_to(&mut self, dir: OwnedFd) {
+        self.dir = dir;
+        self.file = None;
+        self.times.end_segment();
+        self.segments.clear();
+        self.lost += std::mem::take(&mut self.kept);
+        self.times.dropped_below(self.next);
     }
 
     /// Appends all of `data`, which came at `now`. Bytes that cannot be written are counted and

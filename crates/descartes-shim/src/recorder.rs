@@ -41,7 +41,10 @@ impl Recorder {
         self.reserved.set_len(bytes.len() as u64)?;
         self.reserved.sync_all()?;
         let dir = self.dir.as_fd();
-        rustix::fs::renameat(dir, record::EXIT_RESERVED, dir, record::EXIT)?;
-        Ok(())
+        match rustix::fs::renameat(dir, record::EXIT_RESERVED, dir, record::EXIT) {
+            // Somebody has removed what was kept free.
+            Err(rustix::io::Errno::NOENT) => record::write(dir, record::EXIT, exit),
+            renamed => Ok(renamed?),
+        }
     }
 }

@@ -1,14 +1,11 @@
 //! One agent's shim: it owns the agent's processes, pipes, files and socket.
 
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Instant;
-
-use rustix::fs::{AtFlags, Mode};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::cgroup;
 use crate::connection::Connection;
+use crate::home::{self, Home};
 use crate::lifecycle::{Lifecycle, Moment};
 use crate::output::OutputStream;
 use crate::process::{self, StartError, Started, Tree, While};
@@ -21,6 +18,7 @@ use crate::wire::{Hello, Message, Paused, Sizes, StartFailure};
 
 mod commands;
 mod events;
+mod restoring;
 mod timers;
 
 /// Servers that may be connected at once; beyond that the oldest is let go.
@@ -32,7 +30,7 @@ const BUFFER_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct Shim {
     spec: Spec,
-    dir: OwnedFd,
+    home: Home,
     state: State,
     recorder: Recorder,
     lifecycle: Lifecycle,
@@ -44,7 +42,6 @@ pub(crate) struct Shim {
     stdout: OutputStream,
     stderr: OutputStream,
     buffer: Vec<u8>,
-    listener: OwnedFd,
     connections: Vec<Connection>,
     next_connection: u64,
     child_signals: SignalPipe,
@@ -59,14 +56,14 @@ pub(crate) struct Shim {
 
 /// Starts the agent of the folder `dir` and serves it to its end. Returns the exit code.
 ///
-/// `lock` is only held: that it is locked is how others know that this shim lives.
+/// `lock` is the folder's, and locked.
 pub(crate) fn run(dir: OwnedFd, lock: OwnedFd, connection: OwnedFd) -> i32 {
     let _ = rustix::process::setsid();
     let clock = Instant::now();
     let Ok(mut server) = Connection::new(0, connection, Moment::ZERO) else {
         return 1;
     };
-    let code = match Shim::start(dir, clock) {
+    match Shim::start(dir, lock, clock) {
         Ok(mut shim) => {
             shim.greet(server);
             shim.serve();
@@ -80,14 +77,12 @@ pub(crate) fn run(dir: OwnedFd, lock: OwnedFd, connection: OwnedFd) -> i32 {
             }));
             1
         }
-    };
-    drop(lock);
-    code
+    }
 }
 
 impl Shim {
-    fn start(dir: OwnedFd, clock: Instant) -> Result<Self, StartError> {
-        let folder = folder(&dir);
+    fn start(dir: OwnedFd, lock: OwnedFd, clock: Instant) -> Result<Self, StartError> {
+        let folder = home::by_descriptor(&dir);
         let spec: Spec = record::read(&folder, record::SPEC)
             .and_then(|spec| spec.ok_or(std::io::ErrorKind::NotFound.into()))
             .during(|| "read the agent's spec.json".to_owned())?;
@@ -98,14 +93,14 @@ impl Shim {
             SignalPipe::catch(&[libc::SIGCHLD]).during(|| "catch SIGCHLD".to_owned())?;
         let end_signals = SignalPipe::catch(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP])
             .during(|| "catch SIGTERM".to_owned())?;
-        let listener = listen(&dir).during(|| "listen on control.sock".to_owned())?;
-        let again = |what: &'static str| dir.try_clone().during(|| what.to_owned());
+        let home = Home::open(dir, lock).during(|| "listen on control.sock".to_owned())?;
+        let again = |what: &'static str| home.dir().try_clone_to_owned().during(|| what.to_owned());
         let recorder = Recorder::reserve(again("duplicate a descriptor")?)
             .during(|| "reserve space for the exit record".to_owned())?;
         let tree = make_tree(&spec).during(|| "make the agent's cgroup".to_owned())?;
         let (stdout_dir, stderr_dir) = (again("copy stdout")?, again("copy stderr")?);
         // Last: nothing that can fail comes after it.
-        let (started, state) = start_agent(&spec, &tree, &dir)?;
+        let (started, state) = start_agent(&spec, &tree, home.dir())?;
         let bytes_max = spec.limits.output_bytes_max;
         Ok(Self {
             stdin: stdin_queue(&spec, started.stdin),
@@ -122,11 +117,10 @@ impl Shim {
             end_waiters: Vec::new(),
             paused: None,
             spec,
-            dir,
+            home,
             state,
             recorder,
             tree,
-            listener,
             child_signals,
             end_signals,
             clock,
@@ -162,18 +156,6 @@ impl Shim {
     }
 }
 
-impl Drop for Shim {
-    fn drop(&mut self) {
-        let _ = rustix::fs::unlinkat(&self.dir, record::SOCKET, AtFlags::empty());
-    }
-}
-
-/// A path to the folder that no longer name can make too long for a socket address.
-fn folder(dir: &OwnedFd) -> PathBuf {
-    use std::os::fd::AsRawFd;
-    PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd()))
-}
-
 /// Shows in `ps` which agent this shim is for. The kernel keeps 15 bytes: the id's random end.
 fn name_process(agent_id: &str) {
     let tail = agent_id.len().saturating_sub(10);
@@ -181,20 +163,6 @@ fn name_process(agent_id: &str) {
     if let Ok(name) = std::ffi::CString::new(name) {
         let _ = rustix::thread::set_name(&name);
     }
-}
-
-fn listen(dir: &OwnedFd) -> std::io::Result<OwnedFd> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    let address = SocketAddrUnix::new(folder(dir).join(record::SOCKET))?;
-    // The folder lets nobody else in; the mode is for who moves it. The agent inherits the mask
-    // that the server was started with.
-    let before = rustix::process::umask(Mode::RWXG | Mode::RWXO);
-    let bound = rustix::net::bind(&socket, &address);
-    rustix::process::umask(before);
-    bound?;
-    rustix::net::listen(&socket, 16)?;
-    Ok(socket)
 }
 
 fn make_tree(spec: &Spec) -> std::io::Result<Tree> {
@@ -205,10 +173,14 @@ fn make_tree(spec: &Spec) -> std::io::Result<Tree> {
 }
 
 /// Starts the agent and writes down which process it is. If the latter fails, nothing of it runs.
-fn start_agent(spec: &Spec, tree: &Tree, dir: &OwnedFd) -> Result<(Started, State), StartError> {
+fn start_agent(
+    spec: &Spec,
+    tree: &Tree,
+    dir: BorrowedFd<'_>,
+) -> Result<(Started, State), StartError> {
     let started = process::start(spec, tree.leaf()).and_then(|started| {
         let state = state_of(tree, &started.leader);
-        record::write(dir.as_fd(), record::STATE, &state)
+        record::write(dir, record::STATE, &state)
             .during(|| "write the agent's state.json".to_owned())?;
         Ok((started, state))
     });

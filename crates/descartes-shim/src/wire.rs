@@ -15,10 +15,13 @@ use crate::record::{EndReason, Exit, State};
 
 /// The version of this protocol, said in [`Message::Hello`] and in the agent's
 /// [`State`].
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// The first version with [`Command::WriteFrom`].
 pub const WRITERS_SINCE: u32 = 2;
+
+/// The first version with [`Command::Restore`].
+pub const RESTORE_SINCE: u32 = 3;
 
 /// Most data of one frame, in bytes.
 pub const DATA_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -86,6 +89,8 @@ pub enum Command {
     },
     /// Report output at once (`true`), or at most once a second.
     Watch(bool),
+    /// Put `spec.json` and `state.json` back as they were, and the whole folder if it is gone.
+    Restore,
 }
 
 /// How to pause.
@@ -217,6 +222,11 @@ pub enum Refusal {
     WriterGap {
         /// Bytes accepted from this writer so far.
         accepted: u64,
+    },
+    /// The records could not be put back.
+    NotRestored {
+        /// The operating system's error number.
+        errno: i32,
     },
     /// The signal could not be sent.
     SignalFailed {

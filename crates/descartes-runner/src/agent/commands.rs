@@ -171,6 +171,12 @@ impl AgentHandle {
         })
     }
 
+    /// Has the shim put its records, and its folder, back.
+    pub(crate) fn restore(&self) -> impl Future<Output = Result<(), AgentError>> + Send + use<> {
+        let answer = self.command(Command::Restore);
+        async move { answer.await.map(drop) }
+    }
+
     pub(crate) fn end(
         &self,
         command: Command,
@@ -281,8 +287,11 @@ fn outcome_error(refusal: Refusal, status: AgentStatus) -> AgentError {
         Refusal::NotFrozen(pids) => AgentError::NotFrozen { pids },
         Refusal::StdinGap { total } => AgentError::StdinGap { total },
         Refusal::WriterGap { accepted } => AgentError::WriterGap { accepted },
-        Refusal::SignalFailed { errno } => {
-            AgentError::SignalFailed(std::io::Error::from_raw_os_error(errno).to_string())
-        }
+        Refusal::SignalFailed { errno } => AgentError::SignalFailed(in_words(errno)),
+        Refusal::NotRestored { errno } => AgentError::NotRestored(in_words(errno)),
     }
+}
+
+fn in_words(errno: i32) -> String {
+    std::io::Error::from_raw_os_error(errno).to_string()
 }

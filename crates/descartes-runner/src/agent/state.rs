@@ -19,16 +19,49 @@ use crate::summary::Summary;
 #[derive(Debug)]
 pub(crate) struct AgentState {
     pub(crate) phase: Phase,
-    pid: i32,
-    /// Pid and start time.
-    shim: (i32, u64),
-    /// The version of the shim's socket.
-    wire_version: u32,
-    started_at: Timestamp,
+    origin: Origin,
     sizes: Sizes,
     cursors: [u64; 2],
     sequence: u64,
     said: Said,
+}
+
+/// Which processes an agent is, and since when.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    /// Its first process; `None` where the record of it is gone.
+    pid: Option<i32>,
+    /// The shim's pid and start time.
+    shim: Option<(i32, u64)>,
+    /// The version of the shim's socket.
+    wire_version: u32,
+    started_at: Timestamp,
+}
+
+impl From<&record::State> for Origin {
+    fn from(state: &record::State) -> Self {
+        Self {
+            pid: Some(state.pid),
+            shim: Some((state.shim_pid, state.shim_start_time)),
+            wire_version: state.wire_version,
+            started_at: timestamp(state.started_at),
+        }
+    }
+}
+
+impl Origin {
+    /// Of an agent whose record of it is gone; `spawned_at` in seconds since the epoch.
+    pub(crate) fn unknown(spawned_at: u64) -> Self {
+        Self {
+            pid: None,
+            shim: None,
+            wire_version: wire::VERSION,
+            started_at: Timestamp {
+                secs_since_epoch: spawned_at,
+                nanos_since_epoch: 0,
+            },
+        }
+    }
 }
 
 /// What an agent said of itself on stdout.
@@ -58,24 +91,24 @@ pub(crate) enum Phase {
 
 impl AgentState {
     /// An agent that runs.
-    pub(crate) fn running(commands: Commands, state: &record::State, sizes: Sizes) -> Self {
+    pub(crate) fn running(commands: Commands, origin: Origin, sizes: Sizes) -> Self {
         let phase = Phase::Live {
             commands,
             thinking: false,
             paused: None,
             place: None,
         };
-        Self::new(phase, state, sizes)
+        Self::new(phase, origin, sizes)
     }
 
     /// An agent that had ended before this server began.
-    pub(crate) fn finished(state: &record::State, exit: Exit, summary: Option<Summary>) -> Self {
+    pub(crate) fn finished(origin: Origin, exit: Exit, summary: Option<Summary>) -> Self {
         let sizes = Sizes {
             stdout: exit.stdout.bytes,
             stderr: exit.stderr.bytes,
         };
         let status = final_status(&exit, false);
-        let mut finished = Self::new(Phase::Finished { status, exit }, state, sizes);
+        let mut finished = Self::new(Phase::Finished { status, exit }, origin, sizes);
         if let Some(summary) = summary {
             finished.said = Said {
                 usage: summary.usage(),
@@ -95,13 +128,10 @@ impl AgentState {
         &self.said
     }
 
-    fn new(phase: Phase, state: &record::State, sizes: Sizes) -> Self {
+    fn new(phase: Phase, origin: Origin, sizes: Sizes) -> Self {
         Self {
             phase,
-            pid: state.pid,
-            shim: (state.shim_pid, state.shim_start_time),
-            wire_version: state.wire_version,
-            started_at: timestamp(state.started_at),
+            origin,
             sizes,
             cursors: [0; 2],
             sequence: 0,
@@ -130,7 +160,12 @@ impl AgentState {
 
     /// Whether there is a shim, of a version that does not tell several writers of stdin apart.
     pub(crate) fn confuses_writers(&self) -> bool {
-        !self.is_finished() && self.wire_version < wire::WRITERS_SINCE
+        !self.is_finished() && self.origin.wire_version < wire::WRITERS_SINCE
+    }
+
+    /// Whether its shim can put back what is missing in its folder.
+    pub(crate) fn can_restore(&self) -> bool {
+        !self.is_finished() && self.origin.wire_version >= wire::RESTORE_SINCE
     }
 
     pub(crate) fn is_finished(&self) -> bool {
@@ -139,9 +174,18 @@ impl AgentState {
 
     /// The agent's shim, if it is there and stands still.
     pub(crate) fn stopped_shim(&self) -> Option<Process> {
-        let (pid, start_time) = self.shim;
+        self.shim().filter(Process::is_stopped)
+    }
+
+    /// Whether the agent's shim is there.
+    pub(crate) fn has_living_shim(&self) -> bool {
+        self.shim().is_some_and(|shim| !shim.is_dead())
+    }
+
+    fn shim(&self) -> Option<Process> {
+        let (pid, start_time) = self.origin.shim?;
         let shim = Process::read(pid)?;
-        (!self.is_finished() && shim.start_time == start_time && shim.is_stopped()).then_some(shim)
+        (!self.is_finished() && shim.start_time == start_time).then_some(shim)
     }
 
     /// How it ended.
@@ -332,13 +376,13 @@ impl AgentState {
             name: notes.name.clone(),
             status: self.status(),
             model_backend: notes.backend.clone(),
-            started_at: self.started_at,
+            started_at: self.origin.started_at,
             task: notes.task.clone(),
             paused_at: paused.map(|paused| timestamp(paused.since)),
             pause_mode: paused.map(pause_mode),
             attach_info: None,
             server_id: agent.server_id.clone(),
-            pid: u32::try_from(self.pid).ok(),
+            pid: self.origin.pid.and_then(|pid| u32::try_from(pid).ok()),
             exit_code: exit.and_then(|exit| exit.exit_code),
             exit_signal: exit.and_then(|exit| exit.exit_signal),
             end_reason: exit.map(|exit| end_reason(exit.reason)),

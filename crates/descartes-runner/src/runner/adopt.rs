@@ -1,27 +1,31 @@
 //! Taking over what an earlier server left behind.
 
 use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use descartes_protocol::AgentId;
-use descartes_shim::record::{Exit, State};
+use descartes_shim::record::{self, Exit, State};
 use descartes_shim::segments;
-use descartes_shim::tree::{self, Process};
-use descartes_shim::wire::{Message, Sizes};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::LocalProcessRunner;
 use super::spawn::blocking;
-use crate::agent::{self, Agent, AgentHandle, AgentState};
+use crate::agent::{Agent, AgentHandle, AgentState, Origin};
 use crate::eradicate::eradicate;
 use crate::error::OpenError;
-use crate::link::{self, Link};
+use crate::link;
 use crate::output;
 use crate::owner;
 use crate::parser::{Observation, Parser, ParserKind};
-use crate::store::{Found, Notes};
+use crate::spawns::Claim;
+use crate::store::{self, Damage, Found, Look, Notes, SpawnKey};
+use living::Alive;
+
+mod living;
 use crate::summary::{self, Summary};
 
 /// How long the start waits for shims to say how their agents are. One that is stopped or
@@ -31,24 +35,33 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Pause between two looks at a shim that is just starting or ending.
 const RETRY_INTERVAL: Duration = Duration::from_millis(5);
 
+/// The longest such pause, where an agent stays undecided.
+const RETRY_INTERVAL_MAX: Duration = Duration::from_secs(5);
+
 /// Folders looked at at once.
 const LOOKS_AT_ONCE: usize = 32;
 
-/// An agent in its folder, understood as far as it can be without its shim.
-enum Adopted {
-    Alive(Box<Alive>),
-    Finished(AgentHandle),
-    /// Nothing is left to list.
-    Undone,
-    /// Its shim is between two states; look again.
-    Between,
+/// What an attempt to adopt an agent came to.
+enum Step {
+    /// It is listed, or nothing of it is left.
+    Decided,
+    /// Look again.
+    Undecided {
+        /// The request that it was spawned for, where that can be read.
+        spawn: Option<SpawnKey>,
+        /// Why.
+        why: String,
+    },
 }
 
-struct Alive {
-    notes: Notes,
-    state: State,
-    stdin_bytes_max: u64,
-    stream: std::os::unix::net::UnixStream,
+/// What is in an agent's folder.
+enum Looked {
+    Alive(Box<Alive>),
+    /// Its shim lives and its spec cannot be read; the shim can put that right.
+    Unreadable(io::Result<UnixStream>),
+    Finished(AgentHandle),
+    /// Nothing is left to list.
+    Nothing,
 }
 
 impl LocalProcessRunner {
@@ -88,119 +101,135 @@ impl LocalProcessRunner {
         Ok(())
     }
 
+    /// Adopts an agent. One that cannot be decided by `deadline` does not keep the server from
+    /// starting; it is looked after until it is.
     async fn adopt(&self, id: AgentId, deadline: Instant) {
         loop {
-            let runner = self.clone();
-            match blocking(move || runner.look_at(id)).await {
-                Ok(Ok(Adopted::Alive(alive))) => {
-                    return self.adopt_alive(id, *alive, deadline).await;
-                }
-                Ok(Ok(Adopted::Finished(handle))) => return self.register(&handle),
-                Ok(Ok(Adopted::Between)) if Instant::now() < deadline => {
+            match self.adopt_once(id, deadline).await {
+                Step::Decided => return,
+                Step::Undecided { .. } if Instant::now() < deadline => {
                     tokio::time::sleep(RETRY_INTERVAL).await;
                 }
-                Ok(Ok(Adopted::Between)) => {
-                    tracing::error!(agent = %id, "the agent's shim lives but cannot be reached; the agent is left alone until the next start");
+                Step::Undecided { spawn, why } => {
+                    tracing::error!(agent = %id, %why, "an agent cannot be taken on yet; it is not listed until it can");
+                    let (runner, stopping) = (self.clone(), self.inner.stopping.clone());
+                    self.inner.tasks.spawn(async move {
+                        stopping
+                            .run_until_cancelled(runner.adopt_later(id, spawn))
+                            .await;
+                    });
                     return;
                 }
-                Ok(Err(error)) => {
-                    tracing::error!(agent = %id, %error, "failed to look at an agent's folder");
-                    return;
-                }
-                // Nothing to adopt, or a runtime that is shutting down.
-                Ok(Ok(Adopted::Undone)) | Err(_) => return,
             }
         }
     }
 
+    /// Meanwhile a repetition of the agent's spawn waits, and starts no second one.
+    async fn adopt_later(&self, id: AgentId, spawn: Option<SpawnKey>) {
+        let claim = spawn
+            .as_ref()
+            .map(|spawn| (spawn, self.inner.spawns.claim(spawn)));
+        let mut pause = RETRY_INTERVAL;
+        loop {
+            tokio::time::sleep(pause).await;
+            let deadline = Instant::now() + PATIENCE;
+            if let Step::Decided = self.adopt_once(id, deadline).await {
+                break;
+            }
+            pause = (pause * 2).min(RETRY_INTERVAL_MAX);
+        }
+        match super::AgentRunner::agent(self, id) {
+            Some(_) => tracing::info!(agent = %id, "took on an agent that could not be before"),
+            None => {
+                if let Some((spawn, Claim::New(_))) = &claim {
+                    self.inner.spawns.refused(spawn);
+                }
+            }
+        }
+    }
+
+    async fn adopt_once(&self, id: AgentId, deadline: Instant) -> Step {
+        let runner = self.clone();
+        let undecided = |why: String| Step::Undecided { spawn: None, why };
+        match blocking(move || runner.look_at(id)).await {
+            Ok(Ok(Looked::Alive(alive))) => self.adopt_alive(id, *alive, deadline).await,
+            Ok(Ok(Looked::Unreadable(stream))) => self.have_restored(id, stream, deadline).await,
+            Ok(Ok(Looked::Finished(handle))) => {
+                self.register(&handle);
+                Step::Decided
+            }
+            Ok(Err(error)) => undecided(format!("failed to look at its folder: {error}")),
+            // Or a runtime that is shutting down.
+            Ok(Ok(Looked::Nothing)) | Err(_) => Step::Decided,
+        }
+    }
+
     /// Blocks.
-    fn look_at(&self, id: AgentId) -> io::Result<Adopted> {
+    fn look_at(&self, id: AgentId) -> io::Result<Looked> {
         let dir = self.inner.store.agent_dir(id);
-        match self.inner.store.look_at(id)? {
+        let Look { found, damaged } = self.inner.store.look_at(id)?;
+        let whole_folder = matches!(found, Found::Unknown);
+        for damage in damaged.iter().filter(|_| !whole_folder) {
+            self.set_record_aside(id, damage);
+        }
+        match found {
             Found::Alive {
                 notes,
-                state: Some(state),
+                state,
                 stdin_bytes_max,
-            } => Ok(link::connect(&dir).map_or(Adopted::Between, |stream| {
-                Adopted::Alive(Box::new(Alive {
+            } => {
+                let descriptor = self.inner.descriptors.try_take();
+                let stream = match &descriptor {
+                    Some(_) => link::connect(&dir),
+                    None => Err(io::Error::other(
+                        "the server's limit of open files is reached",
+                    )),
+                };
+                Ok(Looked::Alive(Box::new(Alive {
                     notes,
                     state,
                     stdin_bytes_max,
                     stream,
-                }))
-            })),
-            Found::Alive { state: None, .. } => Ok(Adopted::Between),
-            Found::Ended { notes, state, exit } => {
-                Ok(Adopted::Finished(self.finished(id, notes, &state, exit)?))
+                    descriptor,
+                })))
             }
+            Found::AliveUnknown => Ok(Looked::Unreadable(link::connect(&dir))),
+            Found::Ended { notes, state, exit } => Ok(Looked::Finished(self.finished(
+                id,
+                notes,
+                state.as_ref(),
+                exit,
+            ))),
             Found::Lost { spec, notes, state } => {
-                let shim = shim_of(&state);
+                let shim = state.as_ref().and_then(store::living_shim);
                 let left = eradicate(&spec.agent_id, spec.cgroup.as_deref(), shim);
-                let exit = owner::lost(&dir, &left)?;
+                let exit = owner::lost(&dir, &left);
                 tracing::error!(agent = %id, "the agent's shim died while no server was there; its processes were killed");
-                Ok(Adopted::Finished(self.finished(id, notes, &state, exit)?))
+                Ok(Looked::Finished(self.finished(
+                    id,
+                    notes,
+                    state.as_ref(),
+                    exit,
+                )))
             }
             Found::NeverStarted { spec } => {
                 let leaf = spec.as_ref().and_then(|spec| spec.cgroup.as_deref());
                 eradicate(&id.to_string(), leaf, None);
                 self.inner.store.remove(id)?;
-                Ok(Adopted::Undone)
+                Ok(Looked::Nothing)
             }
-            Found::Damaged {
-                reason,
-                alive: true,
-            } => {
-                tracing::error!(agent = %id, %reason, "an agent runs whose records are damaged; it is not listed, and looked at again at the next start");
-                Ok(Adopted::Undone)
-            }
-            Found::Damaged {
-                reason,
-                alive: false,
-            } => {
+            Found::Unknown => {
                 eradicate(&id.to_string(), None, None);
+                let reasons = damaged.iter().map(|damage| damage.reason.as_str());
+                let reasons: Vec<&str> = reasons.collect();
+                let reason = match reasons.as_slice() {
+                    [] => format!("{} is missing", record::SPEC),
+                    reasons => reasons.join("; "),
+                };
                 self.set_aside(&id.to_string(), &reason);
-                Ok(Adopted::Undone)
+                Ok(Looked::Nothing)
             }
         }
-    }
-
-    async fn adopt_alive(&self, id: AgentId, alive: Alive, deadline: Instant) {
-        let Ok(mut link) = Link::new(alive.stream) else {
-            tracing::error!(agent = %id, "failed to register a shim's connection");
-            return;
-        };
-        let hello = tokio::time::timeout_at(deadline, link.next()).await;
-        let hello = match hello {
-            Ok(Ok(Message::Hello(hello))) => Some(hello),
-            // Its owner hears it later, or finds the shim gone.
-            _ => None,
-        };
-        let sizes = hello
-            .as_ref()
-            .map_or_else(Sizes::default, |hello| hello.sizes);
-        let (commands, orders) = agent::queues();
-        let mut state = AgentState::running(commands, &alive.state, sizes);
-        state.set_place(self.inner.admission.readmit());
-        if let Some(hello) = &hello {
-            state.set_paused(hello.paused);
-        }
-        let spawn = alive.notes.spawn.clone();
-        let dir = self.inner.store.agent_dir(id);
-        let server_id = &self.inner.config.server_id;
-        let agent = Agent::new(
-            id,
-            server_id,
-            dir,
-            alive.notes,
-            alive.stdin_bytes_max,
-            state,
-        );
-        let agent = Arc::new(agent);
-        self.register(&AgentHandle {
-            agent: Arc::clone(&agent),
-        });
-        self.own(agent, link, orders);
-        self.inner.spawns.started(&spawn, id);
     }
 
     /// Blocks.
@@ -208,29 +237,45 @@ impl LocalProcessRunner {
         &self,
         id: AgentId,
         notes: Notes,
-        state: &State,
+        state: Option<&State>,
         exit: Exit,
-    ) -> io::Result<AgentHandle> {
+    ) -> AgentHandle {
         let dir = self.inner.store.agent_dir(id);
+        let origin = state.map_or_else(|| Origin::unknown(notes.spawned_at), Origin::from);
         let known = summary::read(&dir);
         let unread = known.is_none() && notes.parser != ParserKind::Text;
         let (stdout_end, exit_code) = (exit.stdout.bytes, exit.exit_code);
-        let mut agent_state = AgentState::finished(state, exit.clone(), known);
+        let mut agent_state = AgentState::finished(origin, exit.clone(), known);
         if unread {
             // The server died between the agent's end and its summary.
-            let (said, last_word) = read_all(&dir, notes.parser, stdout_end)?;
+            let (said, last_word) = read_all(&dir, notes.parser, stdout_end);
             for observation in said {
                 agent_state.observe(observation);
             }
             agent_state.finish(exit, exit_code == Some(0) && !last_word);
-            summary::keep(&dir, &Summary::of(&agent_state))?;
+            if let Err(error) = summary::keep(&dir, &Summary::of(&agent_state)) {
+                tracing::warn!(agent = %id, %error, "failed to write an agent's summary");
+            }
         }
         self.inner.spawns.started(&notes.spawn, id);
         let server_id = &self.inner.config.server_id;
         let agent = Agent::new(id, server_id, dir, notes, 0, agent_state);
-        Ok(AgentHandle {
+        AgentHandle {
             agent: Arc::new(agent),
-        })
+        }
+    }
+
+    fn set_record_aside(&self, id: AgentId, damage: &Damage) {
+        let Damage { record, reason } = damage;
+        match self.inner.store.set_record_aside(id, damage) {
+            Ok(path) => {
+                let path = path.display();
+                tracing::error!(agent = %id, %path, %reason, "set a damaged record aside");
+            }
+            Err(error) => {
+                tracing::error!(agent = %id, record, %reason, %error, "failed to set a damaged record aside");
+            }
+        }
     }
 
     fn set_aside(&self, name: &str, reason: &str) {
@@ -246,27 +291,18 @@ impl LocalProcessRunner {
     }
 }
 
-/// The shim that the record names, if it is of this boot and this pid namespace and still there.
-fn shim_of(state: &State) -> Option<Process> {
-    if state.boot_id != tree::boot_id() || state.pid_namespace != tree::pid_namespace() {
-        return None;
-    }
-    Process::read(state.shim_pid).filter(|shim| shim.start_time == state.shim_start_time)
-}
-
-/// Everything that a finished agent said of itself, and whether it said its last word. Blocks.
-fn read_all(
-    dir: &std::path::Path,
-    kind: ParserKind,
-    end: u64,
-) -> io::Result<(Vec<Observation>, bool)> {
+/// Everything that a finished agent said of itself, as far as it can be read, and whether it said
+/// its last word. Blocks.
+fn read_all(dir: &Path, kind: ParserKind, end: u64) -> (Vec<Observation>, bool) {
     const CHUNK_BYTES: usize = 256 * 1024;
     let stdout = output::stream_dir(dir, descartes_protocol::Stream::Stdout);
     let mut parser = Parser::new(kind);
     let mut said = Vec::new();
     let mut offset = 0;
     while offset < end {
-        let chunk = segments::read(&stdout, offset, CHUNK_BYTES)?;
+        let Ok(chunk) = segments::read(&stdout, offset, CHUNK_BYTES) else {
+            break;
+        };
         if chunk.data.is_empty() {
             break;
         }
@@ -275,5 +311,5 @@ fn read_all(
     }
     said.extend(parser.finish());
     let last_word = parser.saw_result() || !kind.expects_result();
-    Ok((said, last_word))
+    (said, last_word)
 }

@@ -1,16 +1,30 @@
-//! Looking after shims: exits need no looking, but a shim that stands still cannot tell.
+//! Looking after agents: exits need no looking, but a shim that stands still cannot tell, and one
+//! that is connected does not look whether its folder is still there.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
 use descartes_protocol::AgentId;
+use descartes_shim::record;
 
 use super::spawn::blocking;
 use super::{AgentRunner, LocalProcessRunner};
 use crate::agent::AgentHandle;
 
-/// Tells of shims that are stopped, until the runner stops. The look is one line of `/proc` per
-/// agent and wakes nobody.
+/// How long a shim may take to make its folder anew.
+const RESTORE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is wrong with some agents.
+#[derive(Default)]
+struct Ailing {
+    /// Their shims stand still.
+    stopped: Vec<AgentHandle>,
+    /// Their folders, or the locks in them, are gone.
+    homeless: Vec<AgentHandle>,
+}
+
+/// Looks after all agents, until the runner stops. A look is a line of `/proc` and a file's name
+/// per agent, and wakes nobody who is well.
 pub(super) async fn check_regularly(runner: LocalProcessRunner) {
     let secs = runner
         .inner
@@ -29,29 +43,70 @@ pub(super) async fn check_regularly(runner: LocalProcessRunner) {
         {
             return;
         }
-        let live: Vec<AgentHandle> = runner.agents(None);
-        let Ok(stopped) = blocking(move || stopped(&live)).await else {
+        let agents: Vec<AgentHandle> = runner.agents(None);
+        let Ok(ailing) = blocking(move || look_at(&agents)).await else {
             return;
         };
-        told.retain(|id| stopped.iter().any(|handle| handle.id() == *id));
-        for handle in stopped {
+        told.retain(|id| ailing.stopped.iter().any(|handle| handle.id() == *id));
+        for handle in ailing.stopped {
             if told.insert(handle.id()) {
-                tell(&runner, &handle);
+                tell(
+                    &runner,
+                    &handle,
+                    "the agent's shim is stopped: it takes no commands and no output until it is sent SIGCONT",
+                );
             }
+        }
+        for handle in ailing.homeless {
+            let (runner, stopping) = (runner.clone(), stopping.clone());
+            runner.inner.tasks.clone().spawn(async move {
+                stopping
+                    .run_until_cancelled(restore(&runner, &handle))
+                    .await;
+            });
         }
     }
 }
 
-/// Those whose shims stand still. Blocks.
-fn stopped(agents: &[AgentHandle]) -> Vec<AgentHandle> {
-    let stands_still = |handle: &&AgentHandle| handle.agent.state().stopped_shim().is_some();
-    agents.iter().filter(stands_still).cloned().collect()
+/// Blocks.
+fn look_at(agents: &[AgentHandle]) -> Ailing {
+    let mut ailing = Ailing::default();
+    for handle in agents {
+        let state = handle.agent.state();
+        let stopped = state.stopped_shim().is_some();
+        let can_restore = state.can_restore();
+        drop(state);
+        if stopped {
+            ailing.stopped.push(handle.clone());
+        } else if can_restore && !handle.agent.dir.join(record::LOCK).exists() {
+            ailing.homeless.push(handle.clone());
+        }
+    }
+    ailing
 }
 
-fn tell(runner: &LocalProcessRunner, handle: &AgentHandle) {
+/// Has an agent's shim make its folder anew, so that a later server finds the agent.
+async fn restore(runner: &LocalProcessRunner, handle: &AgentHandle) {
+    let id = handle.id();
+    match tokio::time::timeout(RESTORE_PATIENCE, handle.restore()).await {
+        Ok(Ok(())) => tell(
+            runner,
+            handle,
+            "the agent's folder was removed; its shim has made it anew, and the output in it is lost",
+        ),
+        // It has ended meanwhile, and its folder went with it.
+        Ok(Err(_)) if handle.agent.state().is_finished() => {}
+        Ok(Err(error)) => {
+            tracing::error!(agent = %id, %error, "the agent's folder is gone: a later server will not find the agent");
+        }
+        Err(_) => {
+            tracing::warn!(agent = %id, "the agent's shim does not make its folder anew in time");
+        }
+    }
+}
+
+fn tell(runner: &LocalProcessRunner, handle: &AgentHandle, message: &str) {
     let id: AgentId = handle.id();
-    let message =
-        "the agent's shim is stopped: it takes no commands and no output until it is sent SIGCONT";
     tracing::warn!(agent = %id, "{message}");
     let mut state = handle.agent.state();
     let update = state.error(id, message.to_owned());

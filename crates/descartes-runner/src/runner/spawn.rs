@@ -18,10 +18,11 @@ use tokio::time::Instant;
 use super::{LocalProcessRunner, SpawnOrder, Spawned};
 use crate::admission::Place;
 use crate::agent::{self, Agent, AgentHandle, AgentState};
+use crate::descriptors::Descriptor;
 use crate::eradicate::eradicate;
 use crate::error::{OpenError, SpawnError};
 use crate::link::Link;
-use crate::owner::Owner;
+use crate::owner::{Connection, Owner};
 use crate::prepare::{self, Surroundings};
 use crate::spawns::{Claim, Pending};
 use crate::store::{Notes, SpawnKey};
@@ -34,6 +35,12 @@ struct Launched {
     notes: Notes,
     connection: UnixStream,
     shim: Option<Process>,
+}
+
+/// What an agent counts for, from before anything of it exists.
+struct Claims {
+    place: Place,
+    descriptor: Descriptor,
 }
 
 impl LocalProcessRunner {
@@ -98,26 +105,29 @@ impl LocalProcessRunner {
             Ok(Err(_)) => return Err(SpawnError::ShuttingDown),
             Err(_) => return Err(SpawnError::TimedOut { after }),
         };
-        let place = self.inner.admission.enter()?;
+        let claims = Claims {
+            place: self.inner.admission.enter()?,
+            descriptor: self.inner.descriptors.take()?,
+        };
         let runner = self.clone();
         let mut launching = tokio::task::spawn_blocking(move || runner.launch(&order, key));
         let Ok(launched) = tokio::time::timeout_at(deadline, &mut launching).await else {
-            self.undo_late(launching, place);
+            self.undo_late(launching, claims);
             return Err(SpawnError::TimedOut { after });
         };
         let launched = launched.map_err(Interrupted)??;
-        self.await_start(launched, place, deadline, after).await
+        self.await_start(launched, claims, deadline, after).await
     }
 
     /// Undoes a spawn that hangs in the file system, whenever it comes out of it. Until then the
     /// agent counts.
-    fn undo_late(&self, launching: JoinHandle<Result<Launched, SpawnError>>, place: Place) {
+    fn undo_late(&self, launching: JoinHandle<Result<Launched, SpawnError>>, claims: Claims) {
         let runner = self.clone();
         self.inner.tasks.spawn(async move {
             if let Ok(Ok(launched)) = launching.await {
                 runner.undo(launched).await;
             }
-            drop(place);
+            drop(claims);
         });
     }
 
@@ -182,7 +192,7 @@ impl LocalProcessRunner {
     async fn await_start(
         &self,
         launched: Launched,
-        place: Place,
+        claims: Claims,
         deadline: Instant,
         after: Duration,
     ) -> Result<Spawned, SpawnError> {
@@ -194,7 +204,7 @@ impl LocalProcessRunner {
         let mut link = Link::new(connection).map_err(start)?;
         let error = match tokio::time::timeout_at(deadline, link.next()).await {
             Ok(Ok(Message::Hello(hello))) => {
-                return Ok(self.take_on(launched, link, &hello, place));
+                return Ok(self.take_on(launched, link, &hello, claims));
             }
             Ok(Ok(Message::Failed(failure))) => {
                 let source = failure.errno.map_or_else(
@@ -212,14 +222,14 @@ impl LocalProcessRunner {
         };
         self.undo(launched).await;
         // Only now: until nothing of it is left, the agent counts.
-        drop(place);
+        drop(claims);
         Err(error)
     }
 
-    fn take_on(&self, launched: Launched, link: Link, hello: &Hello, place: Place) -> Spawned {
+    fn take_on(&self, launched: Launched, link: Link, hello: &Hello, claims: Claims) -> Spawned {
         let (commands, orders) = agent::queues();
-        let mut state = AgentState::running(commands, &hello.state, hello.sizes);
-        state.set_place(place);
+        let mut state = AgentState::running(commands, (&hello.state).into(), hello.sizes);
+        state.set_place(claims.place);
         let agent = Arc::new(Agent::new(
             launched.id,
             &self.inner.config.server_id,
@@ -237,7 +247,7 @@ impl LocalProcessRunner {
         // Before it has an owner nothing can change: this is the agent as it started.
         let info = state.info(&agent);
         drop(state);
-        self.own(agent, link, orders);
+        self.own(agent, link, Some(claims.descriptor), orders);
         Spawned {
             agent: handle,
             info,
@@ -245,10 +255,21 @@ impl LocalProcessRunner {
     }
 
     /// Gives a running agent its owner.
-    pub(super) fn own(&self, agent: Arc<Agent>, link: Link, orders: agent::Orders) {
+    pub(super) fn own(
+        &self,
+        agent: Arc<Agent>,
+        link: Link,
+        descriptor: Option<Descriptor>,
+        orders: agent::Orders,
+    ) {
         let observer = Arc::clone(&self.inner.observer);
         let watcher = Watcher::start(&agent, &observer);
-        let owner = Owner::new(agent, link, orders, observer, watcher);
+        let connection = Connection {
+            link,
+            descriptor,
+            descriptors: self.inner.descriptors.clone(),
+        };
+        let owner = Owner::new(agent, connection, orders, observer, watcher);
         let stopping = self.inner.stopping.clone();
         self.inner.tasks.spawn(async move {
             // An agent outlives its owner: when the server goes, the shim keeps it.

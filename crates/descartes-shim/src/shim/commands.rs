@@ -57,6 +57,10 @@ impl Shim {
                 }
                 self.reply(connection, request.id, Outcome::Done);
             }
+            Command::Restore => {
+                let outcome = self.restore_by_request();
+                self.reply(connection, request.id, outcome);
+            }
         }
     }
 
@@ -182,6 +186,7 @@ impl Shim {
                 break;
             }
         }
+        self.look_after_home();
         let exit = self.exit();
         if let Some(leaf) = self.tree.leaf() {
             let _ = cgroup::remove(leaf);

@@ -81,7 +81,7 @@ impl Shim {
         };
         input(Source::Children, self.child_signals.descriptor());
         input(Source::EndSignal, self.end_signals.descriptor());
-        input(Source::Listener, self.listener.as_fd());
+        input(Source::Listener, self.home.listener());
         if let Some(leader) = &self.leader {
             input(Source::Leader, leader.as_fd());
         }
@@ -132,16 +132,21 @@ impl Shim {
         } else {
             &mut self.stderr
         };
+        let lost_before = stream.end().lost;
         let copied = stream.copy(&mut self.buffer);
+        let lost = stream.end().lost > lost_before;
+        let now = self.now();
         if copied.bytes > 0 {
-            let now = self.now();
             self.timers.output_came(now);
+        }
+        if lost {
+            self.timers.home_doubtful();
         }
     }
 
     fn accept(&mut self) {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let Ok(stream) = rustix::net::accept_with(&self.listener, flags) else {
+        let Ok(stream) = rustix::net::accept_with(self.home.listener(), flags) else {
             return;
         };
         if let Ok(server) = self.connection(stream) {
@@ -191,6 +196,9 @@ impl Shim {
         let now = self.now();
         let servers = self.connections.len();
         self.timers.servers(servers, now);
+        if self.timers.home_due().is_some_and(|due| due <= now) {
+            self.look_after_home();
+        }
         match self.lifecycle.state() {
             State::Freezing { .. } => {
                 self.tree.freeze();
@@ -230,7 +238,8 @@ impl Shim {
             .filter(|server| server.reported.0 != sizes && !server.has_unsent())
             .map(report_due)
             .min();
-        [state, limits, reports].into_iter().flatten().min()
+        let home = self.timers.home_due();
+        [state, limits, reports, home].into_iter().flatten().min()
     }
 
     /// Tells servers how long the output is by now, as often as they want to know. One that has
