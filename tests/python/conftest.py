@@ -30,9 +30,10 @@ def launch():
     """Starts servers with settings. At the end each has to stop cleanly and leave nothing."""
     servers = []
 
-    def start(**settings):
+    def start(open_files=None, **settings):
         # Not pytest's own folder: the path of a Unix socket is short.
         server = Daemon(tempfile.mkdtemp(prefix="descartes-"), **settings)
+        server.open_files = open_files
         servers.append(server)
         return server.start()
 

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import resource
 import socket
 import subprocess
 from pathlib import Path
@@ -47,6 +48,8 @@ class Daemon:
             self.pub_endpoint = f"ipc://{self.folder}/events"
         self.process = None
         self.has_served = False
+        # Most files that the server may have open, if not as many as the tests.
+        self.open_files = None
         (self.folder / "server.toml").write_text(to_toml(self._config(settings)))
 
     def _config(self, settings):
@@ -78,6 +81,7 @@ class Daemon:
                     [binary, "--config", self.folder / "server.toml"],
                     cwd=self.folder,
                     env=environment() | {"NOTIFY_SOCKET": str(notify_path)},
+                    preexec_fn=self._limit_open_files,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
@@ -85,6 +89,11 @@ class Daemon:
             eventually(lambda: self._is_ready(notify), "READY=1 from the server")
         self.has_served = True
         return self
+
+    def _limit_open_files(self):
+        if self.open_files is not None:
+            limit = (self.open_files, self.open_files)
+            resource.setrlimit(resource.RLIMIT_NOFILE, limit)
 
     def _is_ready(self, notify):
         try:
