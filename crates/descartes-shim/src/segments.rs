@@ -15,6 +15,12 @@ use std::path::Path;
 /// How often a read starts over because the segment that it wanted was removed meanwhile.
 const ATTEMPTS: usize = 16;
 
+/// Digits of a segment's name: as many as the largest offset has.
+const NAME_DIGITS: usize = 20;
+
+/// Above every segment, and so low that no offset in a file that begins there overflows.
+const START_MAX: u64 = 1 << 62;
+
 /// Some bytes of a stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Chunk {
@@ -40,7 +46,7 @@ pub struct Extent {
 /// The name of the segment that begins at `offset`.
 #[must_use]
 pub fn name(offset: u64) -> String {
-    format!("{offset:020}")
+    format!("{offset:0NAME_DIGITS$}")
 }
 
 /// Offsets at which the segments in `dir` begin, in order. A folder that does not exist has none.
@@ -55,16 +61,19 @@ pub fn starts(dir: &Path) -> io::Result<Vec<u64>> {
     };
     let mut starts = Vec::new();
     for entry in entries {
-        if let Some(start) = entry?
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok())
-        {
+        if let Some(start) = entry?.file_name().to_str().and_then(start) {
             starts.push(start);
         }
     }
     starts.sort_unstable();
     Ok(starts)
+}
+
+/// The offset at which a segment begins; `None` for the name of any other file.
+fn start(name: &str) -> Option<u64> {
+    let is_one = name.len() == NAME_DIGITS && name.bytes().all(|byte| byte.is_ascii_digit());
+    let start = name.parse().ok().filter(|_| is_one)?;
+    (start <= START_MAX).then_some(start)
 }
 
 /// Which part of the stream in `dir` is on disk.
@@ -209,6 +218,19 @@ mod tests {
                 bytes: 6
             }
         );
+    }
+
+    #[test]
+    fn files_that_are_no_segments_are_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        segment(dir.path(), 0, b"abc");
+        let names = ["3", "+0000000000000000003", "00000000000000000003.times"];
+        for other in names {
+            fs::write(dir.path().join(other), b"other").unwrap();
+        }
+        segment(dir.path(), u64::MAX, b"beyond all offsets");
+        assert_eq!(read(dir.path(), 0, 100).unwrap().data, b"abc");
+        assert_eq!(extent(dir.path()).unwrap().end, 3);
     }
 
     #[test]
