@@ -41,6 +41,9 @@ const INTERVAL_BYTES: u64 = 64 * 1024;
 /// Most doublings: the interval is three hours then.
 const DOUBLINGS_MAX: u64 = 20;
 
+/// Most bytes that an entry adds to an index: the format, and two numbers of ten bytes.
+pub(crate) const ENTRY_BYTES_MAX: u64 = 21;
+
 /// More than an index can have.
 const INDEX_BYTES_MAX: u64 = 4 * 1024 * 1024;
 

@@ -187,6 +187,8 @@ impl Shim {
             }
         }
         self.look_after_home();
+        self.stdout.settle();
+        self.stderr.settle();
         let exit = self.exit();
         if let Some(leaf) = self.tree.leaf() {
             let _ = cgroup::remove(leaf);

@@ -47,18 +47,23 @@ impl Recorder {
         });
     }
 
-    /// Notes that the byte at `offset` comes now. What the disk refuses is tried again with the
-    /// next byte.
-    pub(crate) fn note(&mut self, offset: u64, now: WallTime) {
+    /// Notes that the byte at `offset` comes now, and returns how many bytes that took. What the
+    /// disk refuses is tried again with the next byte.
+    pub(crate) fn note(&mut self, offset: u64, now: WallTime) -> u64 {
         let Some(index) = &mut self.index else {
-            return;
+            return 0;
         };
+        let before = index.bytes;
         match index.append(offset, now.millis()) {
             Ok(Some(entry)) => self.last = Some(entry),
             Ok(None) => {}
             // Half an entry is stuck at its end: nothing can follow.
-            Err(_) => self.index = None,
+            Err(_) => {
+                self.index = None;
+                return 0;
+            }
         }
+        index.bytes - before
     }
 
     /// The next byte begins another segment.
@@ -69,6 +74,11 @@ impl Recorder {
     /// Entries below `offset` are gone.
     pub(crate) fn dropped_below(&mut self, offset: u64) {
         self.last = self.last.filter(|last| last.offset >= offset);
+    }
+
+    /// Any entry may be gone.
+    pub(crate) fn forget(&mut self) {
+        self.last = None;
     }
 
     /// Entries at `offset` and above are gone.
