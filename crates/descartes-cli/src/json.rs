@@ -42,6 +42,8 @@ pub(crate) fn agent(info: &AgentInfo) -> Value {
         "output": {
             "stdout_bytes": info.output.stdout_bytes,
             "stderr_bytes": info.output.stderr_bytes,
+            "stdout_lost_bytes": info.output.stdout_lost_bytes.unwrap_or(0),
+            "stderr_lost_bytes": info.output.stderr_lost_bytes.unwrap_or(0),
         },
     })
 }

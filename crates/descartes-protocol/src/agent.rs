@@ -174,5 +174,10 @@ record! {
         pub stdout_bytes: u64,
         /// Bytes of standard error.
         pub stderr_bytes: u64,
+        /// Of standard output, bytes that are lost: the server's disk did not take them, or somebody
+        /// deleted them there. Absent where none are, as far as is known.
+        pub stdout_lost_bytes: Option<u64>,
+        /// The same of standard error.
+        pub stderr_lost_bytes: Option<u64>,
     }
 }

@@ -17,7 +17,7 @@ use rustix::process::Signal;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
-use crate::agent::{Agent, COMMANDS_MAX, Order, Orders};
+use crate::agent::{Agent, AgentState, COMMANDS_MAX, Order, Orders};
 use crate::descriptors::{Descriptor, Descriptors};
 use crate::link::Link;
 use crate::observer::Observer;
@@ -230,7 +230,9 @@ impl Owner {
     fn output_grew(&mut self, sizes: Sizes) {
         let progress = {
             let mut state = self.agent.state();
-            state.set_sizes(sizes);
+            if state.set_sizes(sizes) {
+                self.tell_loss(&mut state);
+            }
             state.progress()
         };
         let grew = self.agent.progress.send_if_modified(|before| {
@@ -244,6 +246,14 @@ impl Owner {
                 self.announce_output();
             }
         }
+    }
+
+    /// Once: how much is lost stands in the agent's output sizes.
+    fn tell_loss(&self, state: &mut AgentState) {
+        let message = "output is being lost: its files cannot be written, as when the disk is full, or were deleted";
+        tracing::warn!(agent = %self.agent.id, "{message}");
+        self.observer
+            .update(state.error(self.agent.id, message.to_owned()));
     }
 
     fn announce_output(&mut self) {
@@ -303,6 +313,9 @@ impl Owner {
         }
         let summary = {
             let mut state = self.agent.state();
+            if state.set_sizes(Sizes::of(&exit)) {
+                self.tell_loss(&mut state);
+            }
             state.finish(exit.clone(), interrupted);
             tracing::info!(agent = %self.agent.id, status = %state.status(), how = in_words(&exit), "an agent ended");
             self.observer

@@ -190,7 +190,7 @@ pub struct Exit {
 pub struct StreamEnd {
     /// Bytes that the agent wrote.
     pub bytes: u64,
-    /// Of these, bytes that could not be written to a file.
+    /// Of these, bytes that could not be written to a file, or whose file was deleted.
     #[serde(default)]
     pub lost: u64,
     /// Bytes that are on disk.

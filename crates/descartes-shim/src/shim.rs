@@ -132,9 +132,12 @@ impl Shim {
     }
 
     fn sizes(&self) -> Sizes {
+        let (stdout, stderr) = (self.stdout.end(), self.stderr.end());
         Sizes {
-            stdout: self.stdout.end().bytes,
-            stderr: self.stderr.end().bytes,
+            stdout: stdout.bytes,
+            stderr: stderr.bytes,
+            stdout_lost: stdout.lost,
+            stderr_lost: stderr.lost,
         }
     }
 

@@ -159,6 +159,26 @@ pub struct Sizes {
     pub stdout: u64,
     /// Of stderr.
     pub stderr: u64,
+    /// Of stdout, bytes that are on no disk: it was full, or somebody deleted them. The first shims
+    /// did not tell.
+    #[serde(default)]
+    pub stdout_lost: u64,
+    /// The same of stderr.
+    #[serde(default)]
+    pub stderr_lost: u64,
+}
+
+impl Sizes {
+    /// The lengths at the streams' ends.
+    #[must_use]
+    pub fn of(exit: &Exit) -> Self {
+        Self {
+            stdout: exit.stdout.bytes,
+            stderr: exit.stderr.bytes,
+            stdout_lost: exit.stdout.lost,
+            stderr_lost: exit.stderr.lost,
+        }
+    }
 }
 
 /// Why an agent could not be started.

@@ -241,6 +241,18 @@ fn a_record_of_the_first_shims_means_the_first_version_of_the_socket() {
 }
 
 #[test]
+fn the_first_shims_do_not_say_what_is_lost() {
+    let mut decoder = wire::Decoder::default();
+    let said = serde_json::json!({"output": {"stdout": 3, "stderr": 5}});
+    decoder.push(&wire::encode(&said, &[]));
+    let Some((Message::Output(sizes), _)) = decoder.next_frame().unwrap() else {
+        panic!("no sizes");
+    };
+    assert_eq!((sizes.stdout, sizes.stderr), (3, 5));
+    assert_eq!((sizes.stdout_lost, sizes.stderr_lost), (0, 0));
+}
+
+#[test]
 fn a_stop_leaves_no_process_even_of_those_that_ignore_it_or_left_the_session() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("agent-stop-3");

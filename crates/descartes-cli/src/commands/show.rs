@@ -1,7 +1,7 @@
 //! `descartes show`.
 
 use clap::Args;
-use descartes_client::protocol::AgentInfo;
+use descartes_client::protocol::{AgentInfo, OutputSizes};
 
 use crate::cli::Context;
 use crate::describe::{how_it_ended, status_style};
@@ -67,15 +67,20 @@ fn print(info: &AgentInfo) -> Result<()> {
             field(title, format_args!("{}={}", plain(key), plain(value)))?;
         }
     }
-    let sizes = info.output;
-    field(
-        "output",
-        format_args!(
-            "{} bytes, {} on stderr",
-            sizes.stdout_bytes, sizes.stderr_bytes
-        ),
-    )?;
+    print_output(info.output)?;
     text("task", &info.task)
+}
+
+fn print_output(sizes: OutputSizes) -> Result<()> {
+    let (stdout, stderr) = (sizes.stdout_bytes, sizes.stderr_bytes);
+    field("output", format_args!("{stdout} bytes, {stderr} on stderr"))?;
+    match (sizes.stdout_lost_bytes, sizes.stderr_lost_bytes) {
+        (None, None) => Ok(()),
+        (stdout, stderr) => {
+            let (stdout, stderr) = (stdout.unwrap_or(0), stderr.unwrap_or(0));
+            field("lost", format_args!("{stdout} bytes, {stderr} on stderr"))
+        }
+    }
 }
 
 /// What the agent says of itself.

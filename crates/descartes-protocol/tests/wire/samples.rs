@@ -104,7 +104,7 @@ fn least_info() -> AgentInfo {
         result: None,
         output: OutputSizes {
             stdout_bytes: 1000,
-            stderr_bytes: 0,
+            ..OutputSizes::default()
         },
         agent_sequence: 7,
     }

@@ -168,7 +168,12 @@ const INFO: Kind = Struct(&[
     ),
     (
         "output",
-        Struct(&[("stdout_bytes", Uint, Must), ("stderr_bytes", Uint, Must)]),
+        Struct(&[
+            ("stdout_bytes", Uint, Must),
+            ("stderr_bytes", Uint, Must),
+            ("stdout_lost_bytes", Uint, May),
+            ("stderr_lost_bytes", Uint, May),
+        ]),
         Must,
     ),
     ("agent_sequence", Uint, Must),

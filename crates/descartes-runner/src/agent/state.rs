@@ -103,10 +103,7 @@ impl AgentState {
 
     /// An agent that had ended before this server began.
     pub(crate) fn finished(origin: Origin, exit: Exit, summary: Option<Summary>) -> Self {
-        let sizes = Sizes {
-            stdout: exit.stdout.bytes,
-            stderr: exit.stderr.bytes,
-        };
+        let sizes = Sizes::of(&exit);
         let status = final_status(&exit, false);
         let mut finished = Self::new(Phase::Finished { status, exit }, origin, sizes);
         if let Some(summary) = summary {
@@ -237,9 +234,15 @@ impl AgentState {
         *known = end.max(*known);
     }
 
-    pub(crate) fn set_sizes(&mut self, sizes: Sizes) {
+    /// Takes the shim's word of the output; returns whether that is the first of losing some.
+    pub(crate) fn set_sizes(&mut self, sizes: Sizes) -> bool {
         self.saw(Stream::Stdout, sizes.stdout);
         self.saw(Stream::Stderr, sizes.stderr);
+        let lost = |sizes: &Sizes| sizes.stdout_lost > 0 || sizes.stderr_lost > 0;
+        let knew = lost(&self.sizes);
+        self.sizes.stdout_lost = sizes.stdout_lost;
+        self.sizes.stderr_lost = sizes.stderr_lost;
+        lost(&sizes) && !knew
     }
 
     pub(crate) fn set_place(&mut self, taken: Place) {
@@ -302,10 +305,7 @@ impl AgentState {
                 .result
                 .as_ref()
                 .is_some_and(|result| result.is_error);
-        self.sizes = Sizes {
-            stdout: exit.stdout.bytes,
-            stderr: exit.stderr.bytes,
-        };
+        self.sizes = Sizes::of(&exit);
         let status = final_status(&exit, failed);
         self.phase = Phase::Finished { status, exit };
     }
@@ -393,10 +393,7 @@ impl AgentState {
             model: self.said.model.clone().or_else(|| notes.model.clone()),
             usage: self.said.usage,
             result: self.said.result.clone(),
-            output: OutputSizes {
-                stdout_bytes: self.sizes.stdout,
-                stderr_bytes: self.sizes.stderr,
-            },
+            output: output_sizes(self.sizes),
             agent_sequence: self.sequence,
         }
     }
@@ -406,6 +403,16 @@ fn index(stream: Stream) -> usize {
     match stream {
         Stream::Stdout => 0,
         Stream::Stderr => 1,
+    }
+}
+
+fn output_sizes(sizes: Sizes) -> OutputSizes {
+    let some = |lost: u64| (lost > 0).then_some(lost);
+    OutputSizes {
+        stdout_bytes: sizes.stdout,
+        stderr_bytes: sizes.stderr,
+        stdout_lost_bytes: some(sizes.stdout_lost),
+        stderr_lost_bytes: some(sizes.stderr_lost),
     }
 }
 

@@ -84,7 +84,7 @@ fn kept(stream: &Path) -> StreamEnd {
     let extent = segments::extent(stream).unwrap_or_default();
     StreamEnd {
         bytes: extent.end,
-        lost: extent.end - extent.first - extent.bytes,
+        lost: (extent.end - extent.first).saturating_sub(extent.bytes),
         kept: extent.bytes,
     }
 }
