@@ -17,10 +17,12 @@ use crate::store::Notes;
 
 mod commands;
 mod end;
+mod origin;
 mod reading;
 mod state;
 
-pub(crate) use state::{AgentState, Origin};
+pub(crate) use origin::Origin;
+pub(crate) use state::AgentState;
 
 /// Commands that may wait for one agent.
 pub(crate) const COMMANDS_MAX: usize = 1024;

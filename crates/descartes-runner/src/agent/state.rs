@@ -2,13 +2,14 @@
 
 use descartes_protocol::{
     AgentId, AgentInfo, AgentResult, AgentStatus, MapWriter, OutputSizes, PauseMode, Stream,
-    Timestamp, UpdateType, Usage,
+    UpdateType, Usage,
 };
-use descartes_shim::record::{self, Exit, StreamEnd};
+use descartes_shim::record::{Exit, StreamEnd};
 use descartes_shim::tree::Process;
 use descartes_shim::wire::{self, Paused, Sizes};
 
 use super::end::{end_reason, exit_data, final_status};
+use super::origin::Origin;
 use super::{Agent, Commands, Progress, timestamp};
 use crate::admission::Place;
 use crate::observer::AgentUpdate;
@@ -24,44 +25,6 @@ pub(crate) struct AgentState {
     cursors: [u64; 2],
     sequence: u64,
     said: Said,
-}
-
-/// Which processes an agent is, and since when.
-#[derive(Debug)]
-pub(crate) struct Origin {
-    /// Its first process; `None` where the record of it is gone.
-    pid: Option<i32>,
-    /// The shim's pid and start time.
-    shim: Option<(i32, u64)>,
-    /// The version of the shim's socket.
-    wire_version: u32,
-    started_at: Timestamp,
-}
-
-impl From<&record::State> for Origin {
-    fn from(state: &record::State) -> Self {
-        Self {
-            pid: Some(state.pid),
-            shim: Some((state.shim_pid, state.shim_start_time)),
-            wire_version: state.wire_version,
-            started_at: timestamp(state.started_at),
-        }
-    }
-}
-
-impl Origin {
-    /// Of an agent whose record of it is gone; `spawned_at` in seconds since the epoch.
-    pub(crate) fn unknown(spawned_at: u64) -> Self {
-        Self {
-            pid: None,
-            shim: None,
-            wire_version: wire::VERSION,
-            started_at: Timestamp {
-                secs_since_epoch: spawned_at,
-                nanos_since_epoch: 0,
-            },
-        }
-    }
 }
 
 /// What an agent said of itself on stdout.
