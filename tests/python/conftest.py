@@ -6,6 +6,7 @@ import resource
 import shutil
 import signal
 import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +24,13 @@ def descriptors():
     """As many descriptors as the host allows, for the tests with thousands of connections."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+@pytest.fixture
+def state_dir():
+    """A folder for a server's state. To be asked for before `launch`, for it has to last longer."""
+    with tempfile.TemporaryDirectory(prefix="descartes-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

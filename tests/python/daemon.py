@@ -39,7 +39,7 @@ class Daemon:
 
     def __init__(self, folder, transport="tcp", **settings):
         self.folder = Path(folder)
-        self.state_dir = self.folder / "state"
+        self.state_dir = Path(settings.get("state_dir", self.folder / "state"))
         if transport == "tcp":
             self.endpoint = f"tcp://127.0.0.1:{free_port()}"
             self.pub_endpoint = f"tcp://127.0.0.1:{free_port()}"
@@ -140,12 +140,13 @@ class Daemon:
 
     def processes(self):
         """All processes that have anything to do with this server's folder, the server included."""
-        mark = str(self.folder).encode()
-        return [
-            pid
-            for pid in pids()
-            if mark in traces(pid, "environ") + traces(pid, "cmdline") + open_paths(pid)
-        ]
+        marks = [str(self.folder).encode(), str(self.state_dir).encode()]
+
+        def has_mark(pid):
+            found = traces(pid, "environ") + traces(pid, "cmdline") + open_paths(pid)
+            return any(mark in found for mark in marks)
+
+        return [pid for pid in pids() if has_mark(pid)]
 
 
 def environment():
