@@ -146,12 +146,16 @@ class Client:
 
     def ended(self, id):
         """Waits until an agent has ended, and returns its AgentInfo."""
+        return self.ended_within(id, PATIENCE)
+
+    def ended_within(self, id, timeout):
+        """Waits for so many seconds at most until an agent has ended; returns its AgentInfo."""
 
         def final():
             info = self.info(id)
             return info if info["status"] in FINAL else None
 
-        return eventually(final, f"the end of agent {id}")
+        return eventually(final, f"the end of agent {id}", timeout)
 
     def read_all(self, id, stream="stdout", offset=0):
         """What an agent's stream holds from `offset` to its end, waiting for that end."""

@@ -311,6 +311,9 @@ impl Owner {
             let said_last_word = watcher.finish(exit.stdout.bytes).await;
             interrupted = exit.exit_code == Some(0) && !said_last_word;
         }
+        if !exit.left_over.is_empty() {
+            tracing::error!(agent = %self.agent.id, pids = ?exit.left_over, "processes of an agent could not be killed");
+        }
         let summary = {
             let mut state = self.agent.state();
             if state.set_sizes(Sizes::of(&exit)) {

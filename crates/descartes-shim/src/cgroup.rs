@@ -8,6 +8,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::tree::Process;
+
 /// The folder in which agents' leaves are made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Base {
@@ -137,6 +139,24 @@ pub fn is_populated(leaf: &Path) -> bool {
     event(leaf, "populated 1")
 }
 
+/// The living processes in the leaf and in what the agent has made below it.
+#[must_use]
+pub fn processes(leaf: &Path) -> Vec<Process> {
+    let pids = fs::read_to_string(leaf.join("cgroup.procs")).unwrap_or_default();
+    let pids = pids.lines().filter_map(|pid| pid.parse().ok());
+    let mut processes: Vec<Process> = pids.filter_map(Process::read).collect();
+    processes.retain(|process| !process.is_dead());
+    processes.extend(below(leaf).iter().flat_map(|leaf| self::processes(leaf)));
+    processes
+}
+
+/// The cgroups that an agent has made below its own.
+fn below(leaf: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(leaf).into_iter().flatten().flatten();
+    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    folders.map(|folder| folder.path()).collect()
+}
+
 fn event(leaf: &Path, wanted: &str) -> bool {
     fs::read_to_string(leaf.join("cgroup.events"))
         .is_ok_and(|events| events.lines().any(|line| line == wanted))
@@ -158,11 +178,8 @@ pub fn was_out_of_memory(leaf: &Path) -> bool {
 /// # Errors
 /// Whatever `rmdir(2)` says: `EBUSY` while a process is in it.
 pub fn remove(leaf: &Path) -> io::Result<()> {
-    // An agent may have made leaves below its own.
-    for entry in fs::read_dir(leaf).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            remove(&entry.path())?;
-        }
+    for leaf in below(leaf) {
+        remove(&leaf)?;
     }
     missing_is_fine(fs::remove_dir(leaf))
 }

@@ -17,6 +17,9 @@ use crate::tree::{self, Process};
 /// Passes over the tree in one go, for processes that fork while they are being signalled.
 const PASSES: usize = 64;
 
+/// Attempts to kill the tree in one go.
+const KILL_PASSES: usize = 8;
+
 /// Processes that a message names at most.
 const NAMED_MAX: usize = 64;
 
@@ -214,12 +217,10 @@ impl Tree {
             // The walk below does what the cgroup might not.
             let _ = cgroup::kill(leaf);
         }
-        for _ in 0..PASSES {
-            let alive = tree::descendants(self.shim);
-            let signalled = alive.iter().filter(|process| {
-                matches!(process.signal(Signal::KILL), Ok(true)) && process.state != b'D'
-            });
-            if signalled.count() == 0 {
+        for _ in 0..KILL_PASSES {
+            let alive = tree::halt(|| tree::descendants(self.shim));
+            tree::kill(&alive);
+            if alive.iter().all(|process| process.state == b'D') {
                 break;
             }
         }

@@ -3,15 +3,23 @@
 //! The shim is a subreaper, so everything that the agent ever started is a descendant of the shim
 //! as long as the shim lives: a session of its own, a double fork or a changed process group does
 //! not take a process out. When the shim is gone, its descendants are found by the
-//! `DESCARTES_AGENT_ID` in their environment.
+//! `DESCARTES_AGENT_ID` in their environment, and by an ancestor that has it ([`search`]).
 //!
 //! A process is named by pid *and* start time, and signalled through a pidfd that was opened
 //! before the start time was compared, so a reused pid is never hit.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 
 use rustix::process::{Pid, PidfdFlags, Signal};
+
+mod marked;
+
+pub use marked::{Search, search};
+
+/// Times that [`halt`] looks for what has come meanwhile.
+const PASSES: usize = 16;
 
 /// Environment variable that marks every process of an agent.
 pub const AGENT_ID_VARIABLE: &str = "DESCARTES_AGENT_ID";
@@ -23,7 +31,8 @@ pub struct Process {
     pub pid: i32,
     /// Its parent's pid.
     pub parent: i32,
-    /// The state letter: `R`, `S`, `D`, `T`, `Z`, …
+    /// The state letter: `R`, `S`, `D`, `T`, `Z`, … Where the first thread has ended before the
+    /// others, that of one of them.
     pub state: u8,
     /// Start time in clock ticks since boot.
     pub start_time: u64,
@@ -33,7 +42,14 @@ impl Process {
     /// Reads the process with this pid; `None` where there is none.
     #[must_use]
     pub fn read(pid: i32) -> Option<Self> {
-        parse_stat(pid, &fs::read(format!("/proc/{pid}/stat")).ok()?)
+        let stat = parse_stat(pid, &fs::read(format!("/proc/{pid}/stat")).ok()?)?;
+        let mut process = stat.process;
+        if process.is_dead() && stat.threads > 1 {
+            // The kernel shows a process as a zombie when its first thread has ended, though the
+            // others go on.
+            process.state = living_thread(pid).unwrap_or(process.state);
+        }
+        Some(process)
     }
 
     /// Whether it is dead and only waits to be reaped.
@@ -75,21 +91,40 @@ impl Process {
     }
 }
 
-fn parse_stat(pid: i32, stat: &[u8]) -> Option<Process> {
+/// What a `stat` file says of a process or thread.
+#[derive(Debug)]
+struct Stat {
+    process: Process,
+    threads: u64,
+    flags: u64,
+}
+
+fn parse_stat(pid: i32, stat: &[u8]) -> Option<Stat> {
     // The command name, in parentheses, may itself hold spaces and parentheses.
     let after_name = stat.iter().rposition(|&byte| byte == b')')? + 1;
     let text = std::str::from_utf8(&stat[after_name..]).ok()?;
-    let mut fields = text.split_ascii_whitespace();
-    let state = *fields.next()?.as_bytes().first()?;
-    let parent = fields.next()?.parse().ok()?;
-    // Field 22; the parent was field 4.
-    let start_time = fields.nth(17)?.parse().ok()?;
-    Some(Process {
-        pid,
-        parent,
-        state,
-        start_time,
+    // Field 3 is the first that follows the name.
+    let fields: Vec<&str> = text.split_ascii_whitespace().take(20).collect();
+    let field = |number: usize| fields.get(number - 3);
+    Some(Stat {
+        process: Process {
+            pid,
+            state: *field(3)?.as_bytes().first()?,
+            parent: field(4)?.parse().ok()?,
+            start_time: field(22)?.parse().ok()?,
+        },
+        flags: field(9)?.parse().ok()?,
+        threads: field(20)?.parse().ok()?,
     })
+}
+
+/// The state of some thread of the process that has not ended.
+fn living_thread(pid: i32) -> Option<u8> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
+    let stats = threads.filter_map(|thread| fs::read(thread.path().join("stat")).ok());
+    let threads = stats.filter_map(|stat| Some(parse_stat(pid, &stat)?.process));
+    let mut living = threads.filter(|thread| !thread.is_dead());
+    living.next().map(|thread| thread.state)
 }
 
 /// All descendants of `root`, without `root` itself and without the dead.
@@ -98,22 +133,37 @@ fn parse_stat(pid: i32, stat: &[u8]) -> Option<Process> {
 /// nothing new is found.
 #[must_use]
 pub fn descendants(root: i32) -> Vec<Process> {
+    below(&[root])
+}
+
+/// All descendants of these processes, each named once, and parents before their children.
+fn below(roots: &[i32]) -> Vec<Process> {
     let mut found = Vec::new();
-    let mut pending = vec![root];
+    let mut seen: HashSet<i32> = roots.iter().copied().collect();
+    let mut unseen_by_kernel = Vec::new();
+    let mut pending = roots.to_vec();
     while let Some(pid) = pending.pop() {
         let Some(children) = children_of(pid) else {
             // Either the process just went, or this kernel has no `children` file.
-            if pid == root {
-                return descendants_by_parent(root);
+            if roots.contains(&pid) {
+                unseen_by_kernel.push(pid);
             }
             continue;
         };
         for child in children {
-            if let Some(process) = Process::read(child).filter(|process| !process.is_dead()) {
+            // One that has another parent by now may be another process by now.
+            let read = Process::read(child).filter(|process| process.parent == pid);
+            let Some(process) = read.filter(|_| seen.insert(child)) else {
+                continue;
+            };
+            if !process.is_dead() {
                 found.push(process);
             }
             pending.push(child);
         }
+    }
+    if !unseen_by_kernel.is_empty() {
+        found.extend(below_by_parent(unseen_by_kernel, &mut seen));
     }
     found
 }
@@ -139,39 +189,52 @@ fn children_of(pid: i32) -> Option<Vec<i32>> {
 }
 
 /// The slow way, for kernels without `CONFIG_PROC_CHILDREN`: one pass over all processes.
-fn descendants_by_parent(root: i32) -> Vec<Process> {
+fn below_by_parent(roots: Vec<i32>, seen: &mut HashSet<i32>) -> Vec<Process> {
     let all: Vec<Process> = all_pids().filter_map(Process::read).collect();
     let mut found: Vec<Process> = Vec::new();
-    let mut parents = vec![root];
+    let mut parents = roots;
     while let Some(parent) = parents.pop() {
         for process in all.iter().filter(|process| process.parent == parent) {
-            parents.push(process.pid);
-            if !process.is_dead() {
-                found.push(*process);
+            if seen.insert(process.pid) {
+                parents.push(process.pid);
+                if !process.is_dead() {
+                    found.push(*process);
+                }
             }
         }
     }
     found
 }
 
-/// All living processes that carry this agent's id in their environment and may be read.
+/// Stops (SIGSTOP) what `find` finds, until it finds nothing new, and returns all of that, in the
+/// order in which it was found.
 ///
-/// It reads the environment of every process that this user may look into: for the rare case
-/// that a shim died and its tree is no longer below it.
-#[must_use]
-pub fn carrying_agent_id(agent_id: &str) -> Vec<Process> {
-    let entry = format!("{AGENT_ID_VARIABLE}={agent_id}");
-    all_pids()
-        .filter(|pid| {
-            fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environment| {
-                environment
-                    .split(|&byte| byte == 0)
-                    .any(|variable| variable == entry.as_bytes())
-            })
-        })
-        .filter_map(Process::read)
-        .filter(|process| !process.is_dead())
-        .collect()
+/// Processes that stand still start no others in the place of those that are killed next, and
+/// nobody is killed before his children were found.
+pub fn halt(mut find: impl FnMut() -> Vec<Process>) -> Vec<Process> {
+    let mut found = Vec::new();
+    let mut known = HashSet::new();
+    for _ in 0..PASSES {
+        let mut fresh = find();
+        fresh.retain(|process| known.insert((process.pid, process.start_time)));
+        if fresh.is_empty() {
+            break;
+        }
+        for process in &fresh {
+            // Whom it does not reach is killed all the same.
+            let _ = process.signal(Signal::STOP);
+        }
+        found.append(&mut fresh);
+    }
+    found
+}
+
+/// Kills what [`halt`] stopped, children before their parents: a parent that is killed first may
+/// wake up the children that it leaves behind (`setpgid(2)`, orphaned process groups).
+pub fn kill(halted: &[Process]) {
+    for process in halted.iter().rev() {
+        let _ = process.signal(Signal::KILL);
+    }
 }
 
 fn all_pids() -> impl Iterator<Item = i32> {
@@ -218,7 +281,7 @@ mod tests {
     #[test]
     fn a_command_name_with_parentheses_and_spaces_does_not_shift_the_fields() {
         let stat = b"7 (a) b (c) S 3 7 7 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 4242 0 0";
-        let process = parse_stat(7, stat).unwrap();
+        let process = parse_stat(7, stat).unwrap().process;
         assert_eq!(process.parent, 3);
         assert_eq!(process.state, b'S');
         assert_eq!(process.start_time, 4242);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use descartes_protocol::AgentId;
+use descartes_shim::cgroup;
 use descartes_shim::record::{self, Exit, State};
 use descartes_shim::segments;
 use tokio::task::JoinSet;
@@ -219,7 +220,9 @@ impl LocalProcessRunner {
                 Ok(Looked::Nothing)
             }
             Found::Unknown => {
-                eradicate(&id.to_string(), None, None);
+                let leaf = self.inner.cgroups.as_ref();
+                let leaf = leaf.map(|base| base.leaf(&id.to_string()));
+                eradicate(&id.to_string(), leaf.as_deref(), None);
                 let reasons = damaged.iter().map(|damage| damage.reason.as_str());
                 let reasons: Vec<&str> = reasons.collect();
                 let reason = match reasons.as_slice() {
@@ -242,6 +245,11 @@ impl LocalProcessRunner {
     ) -> AgentHandle {
         let dir = self.inner.store.agent_dir(id);
         let origin = state.map_or_else(|| Origin::unknown(notes.spawned_at), Origin::from);
+        let leaf = state.and_then(|state| state.cgroup.as_ref());
+        if let Some(leaf) = leaf.filter(|_| !exit.left_over.is_empty()) {
+            // Who could not be killed then may have gone since.
+            let _ = cgroup::remove(leaf);
+        }
         let known = summary::read(&dir);
         let unread = known.is_none() && notes.parser != ParserKind::Text;
         let (stdout_end, exit_code) = (exit.stdout.bytes, exit.exit_code);

@@ -1,0 +1,99 @@
+//! What a shim leaves behind that dies before its agent.
+
+use descartes_core::protocol::{AgentId, AgentStatus, Command, EndReason, PauseRequest};
+use descartes_testkit::Client;
+
+use super::common::{
+    Means, assert_nothing_is_left, for_both_means, kill_shim, members, server, token,
+};
+use super::shapes::Shape;
+
+/// What the agent did when its shim died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Was {
+    Running,
+    Paused,
+}
+
+async fn nothing_is_left(means: Means, shape: Shape, was: Was) {
+    let Some(server) = server(means).await else {
+        return;
+    };
+    let client = server.client().await;
+    let token = token();
+    let agent = client.spawn(&shape.script(&token, "read line")).await;
+    client.wait_ready(agent.id).await;
+    shape.assert_is_there(&token);
+    if was == Was::Paused {
+        let mode = PauseRequest::Forced;
+        client.done(agent.id, &Command::Pause { mode }).await;
+    }
+    kill_shim(&server, agent.id);
+    assert_is_lost(&client, agent.id).await;
+    assert_nothing_is_left(agent.id, &token, &format!("{means:?} {shape:?} {was:?}"));
+    server.stop().await;
+}
+
+async fn assert_is_lost(client: &Client, id: AgentId) {
+    let info = client.wait_end(id).await;
+    assert_eq!(
+        (info.status, info.end_reason),
+        (AgentStatus::Failed, Some(EndReason::Lost))
+    );
+    assert_eq!((info.exit_code, info.exit_signal), (None, None));
+}
+
+for_both_means! {
+    nothing_is_left:
+    of_a_deaf_agent(Shape::Deaf, Was::Running);
+    of_a_paused_deaf_agent(Shape::Deaf, Was::Paused);
+    of_a_family(Shape::Marked, Was::Running);
+    of_a_paused_family(Shape::Marked, Was::Paused);
+    of_a_chain(Shape::Chain, Was::Running);
+    of_a_paused_chain(Shape::Chain, Was::Paused);
+    of_a_bomb(Shape::Bomb, Was::Running);
+    of_a_paused_bomb(Shape::Bomb, Was::Paused);
+}
+
+/// A cleared environment in a session of its own, with no ancestor left: only a cgroup knows whose
+/// it is.
+#[tokio::test]
+async fn a_cgroup_also_knows_those_that_hide() {
+    nothing_is_left(Means::Cgroup, Shape::Family, Was::Running).await;
+    nothing_is_left(Means::Cgroup, Shape::Family, Was::Paused).await;
+}
+
+/// In the middle of `exec` a process has no environment to be known by.
+async fn nothing_is_left_of_agents_that_do_nothing_but_exec(means: Means) {
+    const AGENTS: usize = 24;
+    let Some(server) = server(means).await else {
+        return;
+    };
+    let client = server.client().await;
+    let token = token();
+    let mut agents = Vec::new();
+    let name: &str = &token;
+    for _ in 0..AGENTS {
+        let script =
+            format!("s='exec sh -c \"$0\" \"$0\" {name}'; echo ready; exec sh -c \"$s\" \"$s\"");
+        agents.push(client.spawn(&script).await.id);
+    }
+    for &agent in &agents {
+        client.wait_ready(agent).await;
+        kill_shim(&server, agent);
+    }
+    for &agent in &agents {
+        assert_is_lost(&client, agent).await;
+    }
+    // One that was missed comes out of its `exec` before long.
+    for _ in 0..20 {
+        assert_eq!(members(&token), Vec::<i32>::new());
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    server.stop().await;
+}
+
+for_both_means! {
+    nothing_is_left_of_agents_that_do_nothing_but_exec:
+    of_agents_that_do_nothing_but_exec();
+}
