@@ -5,17 +5,19 @@
 //! is a day old.
 
 use std::collections::HashMap;
-use std::fs;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use descartes_protocol::AgentId;
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::store::SpawnKey;
+
+mod journal;
+
+use journal::{Journal, Line};
 
 /// How long the request id of a removed agent is remembered.
 const REMEMBERED_SECS: u64 = 24 * 60 * 60;
@@ -23,14 +25,25 @@ const REMEMBERED_SECS: u64 = 24 * 60 * 60;
 /// Most removed agents whose request ids are remembered; the oldest go first.
 const REMEMBERED_MAX: usize = 262_144;
 
+/// Least lines by which the journal grows before what is old in it is forgotten.
+const GROWTH_MIN: usize = 4096;
+
 /// Whose request, and which.
 type Key = (Option<String>, String);
 
 /// All spawns that a repeated request could mean.
 #[derive(Debug)]
 pub(crate) struct Spawns {
-    journal: PathBuf,
     known: Mutex<HashMap<Key, Known>>,
+    /// Locked for as long as it is written. Never while `known` is.
+    journal: Mutex<Tidied>,
+}
+
+/// The journal, and how long it may grow until it is tidied up.
+#[derive(Debug)]
+struct Tidied {
+    journal: Journal,
+    lines_max: usize,
 }
 
 #[derive(Debug)]
@@ -45,15 +58,6 @@ enum Outcome {
     Pending(watch::Receiver<()>),
     Started(AgentId),
     Removed(AgentId, u64),
-}
-
-/// One line of the journal.
-#[derive(Debug, Serialize, Deserialize)]
-struct Line {
-    #[serde(flatten)]
-    key: SpawnKey,
-    agent_id: AgentId,
-    spawned_at: u64,
 }
 
 /// What a request's id says.
@@ -80,35 +84,23 @@ pub(crate) struct Pending {
 impl Spawns {
     /// Reads the journal at `path`, and writes it anew without what is old.
     pub(crate) fn load(path: PathBuf) -> io::Result<Self> {
-        let mut lines = read(&path)?;
-        let now = now_secs();
-        lines.retain(|line| line.spawned_at.saturating_add(REMEMBERED_SECS) > now);
-        lines.drain(..lines.len().saturating_sub(REMEMBERED_MAX));
-        rewrite(&path, &lines)?;
-        let known = lines
-            .into_iter()
-            .map(|line| {
-                let outcome = Outcome::Removed(line.agent_id, line.spawned_at);
-                let fingerprint = line.key.fingerprint;
-                (
-                    (line.key.client, line.key.request_id),
-                    Known {
-                        fingerprint,
-                        outcome,
-                    },
-                )
-            })
-            .collect();
-        Ok(Self {
-            journal: path,
+        let (journal, lines) = Journal::open(path)?;
+        let known = lines.into_iter().map(entry).collect();
+        let spawns = Self {
             known: Mutex::new(known),
-        })
+            journal: Mutex::new(Tidied {
+                journal,
+                lines_max: 0,
+            }),
+        };
+        spawns.tidy_up(&mut spawns.journal());
+        Ok(spawns)
     }
 
     /// Says what a request's id means, and reserves it if it is new.
     pub(crate) fn claim(&self, spawn: &SpawnKey) -> Claim {
         let key = (spawn.client.clone(), spawn.request_id.clone());
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known();
         match known.get(&key) {
             Some(found) if found.fingerprint != spawn.fingerprint => Claim::Conflict,
             Some(found) => match &found.outcome {
@@ -132,41 +124,73 @@ impl Spawns {
     /// The request was refused: it may be sent again.
     pub(crate) fn refused(&self, spawn: &SpawnKey) {
         let key = (spawn.client.clone(), spawn.request_id.clone());
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.remove(&key);
+        self.known().remove(&key);
     }
 
-    /// The agent is about to be removed: its request id goes to the journal first. Blocks.
-    pub(crate) fn remember(
+    /// These agents are about to be removed: their request ids go to the journal first. Blocks.
+    pub(crate) fn remember<'a>(
         &self,
-        spawn: &SpawnKey,
-        id: AgentId,
-        spawned_at: u64,
+        agents: impl Iterator<Item = (&'a SpawnKey, AgentId, u64)>,
     ) -> io::Result<()> {
-        if spawned_at.saturating_add(REMEMBERED_SECS) <= now_secs() {
-            self.refused(spawn);
+        let now = now_secs();
+        let lines: Vec<Line> = agents
+            .filter(|(_, _, spawned_at)| is_young(*spawned_at, now))
+            .map(|(key, agent_id, spawned_at)| Line {
+                key: key.clone(),
+                agent_id,
+                spawned_at,
+            })
+            .collect();
+        if lines.is_empty() {
             return Ok(());
         }
-        let line = Line {
-            key: spawn.clone(),
-            agent_id: id,
-            spawned_at,
-        };
-        let mut file = fs::OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(&self.journal)?;
-        file.write_all(&encode(&line))?;
-        self.set(spawn, Outcome::Removed(id, spawned_at));
-        self.forget_old();
-        Ok(())
+        let mut tidied = self.journal();
+        if tidied.journal.len() >= tidied.lines_max {
+            self.tidy_up(&mut tidied);
+        }
+        tidied.journal.append(&lines)
+    }
+
+    /// The agent has been removed.
+    pub(crate) fn removed(&self, spawn: &SpawnKey, id: AgentId, spawned_at: u64) {
+        if is_young(spawned_at, now_secs()) {
+            self.set(spawn, Outcome::Removed(id, spawned_at));
+        } else {
+            self.refused(spawn);
+        }
+    }
+
+    /// Forgets what is old, in memory and in the file. So both stay bounded in a server that runs
+    /// for months.
+    fn tidy_up(&self, tidied: &mut Tidied) {
+        let lines = self.young();
+        tidied.lines_max = lines.len() + GROWTH_MIN.max(lines.len() / 4);
+        if let Err(error) = tidied.journal.rewrite(&lines) {
+            // It is longer than it need be, and says the same.
+            tracing::warn!(%error, "failed to tidy up the journal of spawns");
+        }
+    }
+
+    /// Drops removed agents that are too old or too many, and returns the others, the oldest first.
+    fn young(&self) -> Vec<Line> {
+        let now = now_secs();
+        let mut known = self.known();
+        known.retain(|_, known| match known.outcome {
+            Outcome::Removed(_, spawned_at) => is_young(spawned_at, now),
+            Outcome::Pending(_) | Outcome::Started(_) => true,
+        });
+        let mut lines: Vec<Line> = known.iter().filter_map(line).collect();
+        lines.sort_by_key(|line| (line.spawned_at, line.agent_id));
+        for line in lines.drain(..lines.len().saturating_sub(REMEMBERED_MAX)) {
+            known.remove(&(line.key.client, line.key.request_id));
+        }
+        lines
     }
 
     fn set(&self, spawn: &SpawnKey, outcome: Outcome) {
         let key = (spawn.client.clone(), spawn.request_id.clone());
         let fingerprint = spawn.fingerprint.clone();
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(
+        self.known().insert(
             key,
             Known {
                 fingerprint,
@@ -175,17 +199,43 @@ impl Spawns {
         );
     }
 
-    /// Keeps the memory bounded in a server that runs for months.
-    fn forget_old(&self) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() > REMEMBERED_MAX {
-            let now = now_secs();
-            known.retain(|_, known| match known.outcome {
-                Outcome::Removed(_, spawned_at) => spawned_at.saturating_add(REMEMBERED_SECS) > now,
-                Outcome::Pending(_) | Outcome::Started(_) => true,
-            });
-        }
+    fn known(&self) -> MutexGuard<'_, HashMap<Key, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn journal(&self) -> MutexGuard<'_, Tidied> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a line of the journal says.
+fn entry(line: Line) -> (Key, Known) {
+    let key = (line.key.client, line.key.request_id);
+    let known = Known {
+        fingerprint: line.key.fingerprint,
+        outcome: Outcome::Removed(line.agent_id, line.spawned_at),
+    };
+    (key, known)
+}
+
+/// The line that says this; none for an agent that is still there.
+fn line(((client, request_id), known): (&Key, &Known)) -> Option<Line> {
+    let Outcome::Removed(agent_id, spawned_at) = known.outcome else {
+        return None;
+    };
+    Some(Line {
+        key: SpawnKey {
+            client: client.clone(),
+            request_id: request_id.clone(),
+            fingerprint: known.fingerprint.clone(),
+        },
+        agent_id,
+        spawned_at,
+    })
+}
+
+fn is_young(spawned_at: u64, now: u64) -> bool {
+    spawned_at.saturating_add(REMEMBERED_SECS) > now
 }
 
 fn reserve(known: &mut HashMap<Key, Known>, key: Key, spawn: &SpawnKey) -> Pending {
@@ -209,38 +259,11 @@ pub(crate) fn now_secs() -> u64 {
         .map_or(0, |since| since.as_secs())
 }
 
-/// Reads the journal; a line that a crash cut short, or that is damaged, is skipped.
-fn read(path: &Path) -> io::Result<Vec<Line>> {
-    let text = match fs::read(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    Ok(text
-        .split(|&byte| byte == b'\n')
-        .filter_map(|line| serde_json::from_slice(line).ok())
-        .collect())
-}
-
-fn rewrite(path: &Path, lines: &[Line]) -> io::Result<()> {
-    let temporary = path.with_extension("new");
-    let content: Vec<u8> = lines.iter().flat_map(encode).collect();
-    fs::write(&temporary, content)?;
-    fs::set_permissions(
-        &temporary,
-        std::os::unix::fs::PermissionsExt::from_mode(0o600),
-    )?;
-    fs::rename(&temporary, path)
-}
-
-fn encode(line: &Line) -> Vec<u8> {
-    let mut bytes = serde_json::to_vec(line).unwrap_or_default();
-    bytes.push(b'\n');
-    bytes
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     use super::*;
 
     fn key(request_id: &str, fingerprint: &str) -> SpawnKey {
@@ -253,6 +276,21 @@ mod tests {
 
     fn spawns(dir: &Path) -> Spawns {
         Spawns::load(dir.join("spawns.journal")).unwrap()
+    }
+
+    /// Removes an agent that a request started so many seconds ago.
+    fn remove(spawns: &Spawns, key: &SpawnKey, age_secs: u64) -> AgentId {
+        let id = AgentId::generate();
+        let spawned_at = now_secs() - age_secs;
+        spawns.started(key, id);
+        let agents = std::iter::once((key, id, spawned_at));
+        spawns.remember(agents).unwrap();
+        spawns.removed(key, id, spawned_at);
+        id
+    }
+
+    fn is_removed(spawns: &Spawns, key: &SpawnKey, id: AgentId) -> bool {
+        matches!(spawns.claim(key), Claim::Removed(known) if known == id)
     }
 
     #[test]
@@ -286,22 +324,74 @@ mod tests {
     #[test]
     fn a_removed_agents_request_is_remembered_across_restarts_for_a_day() {
         let dir = tempfile::tempdir().unwrap();
-        let id = AgentId::generate();
         let before = spawns(dir.path());
-        before
-            .remember(&key("young", "1"), id, now_secs() - 60)
-            .unwrap();
-        before
-            .remember(&key("old", "1"), id, now_secs() - REMEMBERED_SECS)
-            .unwrap();
-        fs::OpenOptions::new()
-            .append(true)
-            .open(dir.path().join("spawns.journal"))
-            .unwrap()
-            .write_all(b"{\"half\":")
-            .unwrap();
+        let (young, old) = (key("young", "1"), key("old", "1"));
+        let id = remove(&before, &young, 60);
+        remove(&before, &old, REMEMBERED_SECS);
         let after = spawns(dir.path());
-        assert!(matches!(after.claim(&key("young", "1")), Claim::Removed(known) if known == id));
-        assert!(matches!(after.claim(&key("old", "1")), Claim::New(_)));
+        for spawns in [before, after] {
+            assert!(is_removed(&spawns, &young, id));
+            assert!(matches!(spawns.claim(&key("young", "2")), Claim::Conflict));
+            assert!(matches!(spawns.claim(&old), Claim::New(_)));
+        }
+    }
+
+    #[test]
+    fn the_same_id_of_two_clients_is_two_requests_also_when_both_were_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = [None, Some("one"), Some("two")].map(|client| SpawnKey {
+            client: client.map(str::to_owned),
+            ..key("same", client.unwrap_or("none"))
+        });
+        let before = spawns(dir.path());
+        let ids = keys.each_ref().map(|key| remove(&before, key, 60));
+        let after = spawns(dir.path());
+        for (key, id) in keys.iter().zip(ids) {
+            assert!(is_removed(&after, key, id), "{key:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_was_cut_short_swallows_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let before = spawns(dir.path());
+        let first = remove(&before, &key("first", "1"), 60);
+        // As a disk does that is full in the middle of a line.
+        let journal = dir.path().join("spawns.journal");
+        let mut text = fs::read(&journal).unwrap();
+        text.extend(b"{\"client\":null,\"request_id\":\"sec");
+        fs::write(&journal, text).unwrap();
+        let third = remove(&before, &key("third", "1"), 60);
+        let after = spawns(dir.path());
+        assert!(is_removed(&after, &key("first", "1"), first));
+        assert!(is_removed(&after, &key("third", "1"), third));
+    }
+
+    #[test]
+    fn a_journal_that_cannot_be_tidied_up_is_read_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let id = remove(&spawns(dir.path()), &key("a", "1"), 60);
+        // Where the new file would be written there is something else.
+        fs::create_dir(dir.path().join("spawns.new")).unwrap();
+        assert!(is_removed(&spawns(dir.path()), &key("a", "1"), id));
+    }
+
+    #[test]
+    fn what_is_old_leaves_the_journal_while_the_server_runs() {
+        let dir = tempfile::tempdir().unwrap();
+        let (spawns, old) = (spawns(dir.path()), now_secs() - REMEMBERED_SECS);
+        let keys: Vec<SpawnKey> = (0..=GROWTH_MIN).map(|n| key(&n.to_string(), "1")).collect();
+        let id = AgentId::generate();
+        let young = keys.iter().map(|key| (key, id, now_secs()));
+        spawns.remember(young).unwrap();
+        for key in &keys {
+            // A day goes by.
+            spawns.set(key, Outcome::Removed(id, old));
+        }
+        let last = remove(&spawns, &key("last", "1"), 60);
+        let text = fs::read_to_string(dir.path().join("spawns.journal")).unwrap();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(is_removed(&spawns, &key("last", "1"), last));
+        assert!(matches!(spawns.claim(&keys[0]), Claim::New(_)));
     }
 }

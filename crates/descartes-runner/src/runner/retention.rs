@@ -61,12 +61,14 @@ impl LocalProcessRunner {
         let runner = self.clone();
         let removed = blocking(move || {
             let notes = &handle.agent.notes;
+            let spawn = (&notes.spawn, id, notes.spawned_at);
+            runner.inner.spawns.remember(std::iter::once(spawn))?;
+            // Off the list last: a folder that cannot be removed is tried again at the next sweep.
+            runner.inner.store.remove(id)?;
             runner
                 .inner
                 .spawns
-                .remember(&notes.spawn, id, notes.spawned_at)?;
-            // Off the list last: a folder that cannot be removed is tried again at the next sweep.
-            runner.inner.store.remove(id)?;
+                .removed(&notes.spawn, id, notes.spawned_at);
             let mut agents = runner
                 .inner
                 .agents
