@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use descartes_protocol::{AgentId, AgentInfo, AgentStatus, EndReason, Stream, Timestamp};
@@ -18,10 +18,12 @@ use crate::store::Notes;
 mod commands;
 mod end;
 mod origin;
+mod readers;
 mod reading;
 mod state;
 
 pub(crate) use origin::Origin;
+pub use readers::Reading;
 pub(crate) use state::AgentState;
 
 /// Commands that may wait for one agent.
@@ -46,6 +48,9 @@ pub(crate) struct Agent {
     pub(crate) stdin_bytes_max: u64,
     pub(crate) state: Mutex<AgentState>,
     pub(crate) progress: watch::Sender<Progress>,
+    pub(crate) readers: readers::Readers,
+    /// Bytes that its output takes on disk, once it has ended and somebody has looked.
+    pub(crate) output_bytes: OnceLock<u64>,
     /// How many want output reported at once.
     attention: watch::Sender<usize>,
     stdin_in_flight: Arc<AtomicUsize>,
@@ -189,6 +194,8 @@ impl Agent {
             stdin_bytes_max,
             state: Mutex::new(state),
             progress: watch::Sender::new(progress),
+            readers: readers::Readers::default(),
+            output_bytes: OnceLock::new(),
             attention: watch::Sender::new(0),
             stdin_in_flight: Arc::default(),
         }

@@ -8,6 +8,9 @@ use crate::backend::{Backends, HostEnv};
 /// Least output that can be kept of a stream, in bytes.
 pub const OUTPUT_BYTES_MIN: u64 = 4096;
 
+/// What [`LocalRunnerConfig::retain_read_for`] is unless told otherwise.
+pub const READ_LEASE: Duration = Duration::from_mins(1);
+
 /// Settings of one machine's agents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProcessRunnerConfig {
@@ -71,6 +74,9 @@ pub struct LocalRunnerConfig {
     pub retain_finished: usize,
     /// How long finished agents are kept.
     pub retain_for: Duration,
-    /// Bytes of output kept of all finished agents together.
+    /// Bytes of output kept of all finished agents together, the times of its arrival included.
     pub retain_bytes: u64,
+    /// How long after somebody read its output a finished agent stays, whatever the limits above
+    /// say: readers come page by page. [`READ_LEASE`] unless there is a reason.
+    pub retain_read_for: Duration,
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use descartes_protocol::{AgentStatus, ErrorCode};
+use descartes_protocol::{AgentId, AgentStatus, ErrorCode};
 
 use crate::backend::LaunchError;
 
@@ -179,6 +179,12 @@ pub enum AgentError {
     /// The shim could not make the agent's folder anew.
     #[error("failed to make the agent's folder anew: {0}")]
     NotRestored(String),
+    /// It has finished and was removed.
+    #[error("Agent not found: {agent_id}")]
+    Removed {
+        /// The agent.
+        agent_id: AgentId,
+    },
     /// Output could not be read.
     #[error("failed to read the agent's output: {0}")]
     Output(String),
@@ -204,6 +210,7 @@ impl AgentError {
                 ErrorCode::Internal
             }
             Self::NotFrozen { .. } | Self::LeftOver { .. } | Self::TimedOut => ErrorCode::Timeout,
+            Self::Removed { .. } => ErrorCode::AgentNotFound,
             Self::Filter(_) => ErrorCode::MalformedMessage,
         }
     }

@@ -29,8 +29,8 @@ mod store;
 mod summary;
 mod watcher;
 
-pub use agent::{AgentHandle, Attention, Progress, StopOutcome, Written};
-pub use config::{LocalRunnerConfig, OUTPUT_BYTES_MIN, ProcessRunnerConfig};
+pub use agent::{AgentHandle, Attention, Progress, Reading, StopOutcome, Written};
+pub use config::{LocalRunnerConfig, OUTPUT_BYTES_MIN, ProcessRunnerConfig, READ_LEASE};
 pub use error::{AgentError, OpenError, SpawnError};
 pub use observer::{AgentUpdate, Observer};
 pub use output::{LineQuery, Lines, OutputChunk, OutputRead};

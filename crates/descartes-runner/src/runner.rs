@@ -8,7 +8,7 @@ use std::time::Duration;
 use descartes_protocol::{AgentConfig, AgentId, AgentInfo, StringMap};
 use descartes_shim::cgroup::Base;
 use descartes_shim::template::Template;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -102,6 +102,8 @@ struct Inner {
     spawn_places: Semaphore,
     /// Spawns that are under way.
     spawning: TaskTracker,
+    /// An agent has ended: there may be one to forget.
+    ended: Notify,
     /// Ends the runner's own tasks; each of them holds the runner, and with it the state folder.
     stopping: CancellationToken,
     tasks: TaskTracker,
@@ -142,6 +144,7 @@ impl LocalProcessRunner {
                 agents: RwLock::default(),
                 spawn_places: Semaphore::new(SPAWNS_AT_ONCE),
                 spawning: TaskTracker::new(),
+                ended: Notify::new(),
                 stopping: CancellationToken::new(),
                 tasks: TaskTracker::new(),
                 config,

@@ -271,7 +271,7 @@ fn a_stop_leaves_no_process_even_of_those_that_ignore_it_or_left_the_session() {
         panic!("no end");
     };
     assert_eq!((exit.reason, exit.forced), (EndReason::Stopped, true));
-    assert_eq!(tree::carrying_agent_id("agent-stop-3"), []);
+    assert_eq!(tree::search("agent-stop-3").found, []);
 }
 
 #[test]
@@ -291,7 +291,7 @@ fn a_paused_tree_stands_still_until_it_is_resumed() {
         matches!(outcome, Outcome::Paused(paused) if paused.forced),
         "{outcome:?}"
     );
-    let processes = tree::carrying_agent_id("agent-pause-4");
+    let processes = tree::search("agent-pause-4").found;
     assert!(processes.len() >= 3);
     assert!(
         processes.iter().all(tree::Process::is_stopped),
@@ -306,7 +306,7 @@ fn a_paused_tree_stands_still_until_it_is_resumed() {
         panic!("no end");
     };
     assert_eq!(exit.exit_signal, Some(9));
-    assert_eq!(tree::carrying_agent_id("agent-pause-4"), []);
+    assert_eq!(tree::search("agent-pause-4").found, []);
 }
 
 #[test]

@@ -270,6 +270,10 @@ impl Handlers {
             };
             return Err((refusal, None));
         };
+        // Who asks is about to read.
+        if let Err(error) = agent.reading() {
+            return Err((error.into(), None));
+        }
         let topics = [Stream::Stdout, Stream::Stderr].map(|stream| topics::log(agent.id(), stream));
         let output = agent.info().output;
         let offsets = MapWriter::new()

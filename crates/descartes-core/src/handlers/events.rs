@@ -29,7 +29,11 @@ impl Handlers {
             return Dispatched::ready(self.page(request.request_id, page));
         }
         let handlers = self.clone();
+        // Who waits for an agent's end looks at the agent then.
+        let awaited = request.agent_id.and_then(|id| self.agent(id).ok());
+        let reading = awaited.and_then(|agent| agent.reading().ok());
         Dispatched::later(async move {
+            let _reading = reading;
             let log = &handlers.shared.events;
             let end = handlers.end_of_wait(wait);
             let page = log

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant, SystemTime};
 
 use descartes_runner::backend::HostEnv;
-use descartes_runner::{AgentRunner, Departure, LocalProcessRunner, LocalRunnerConfig};
+use descartes_runner::{AgentRunner, Departure, LocalProcessRunner, LocalRunnerConfig, READ_LEASE};
 use descartes_transport::{Endpoint, EventSocket, Limits, RequestSocket, ServerSecurity};
 use tokio_util::sync::CancellationToken;
 
@@ -180,6 +180,7 @@ fn runner_config(config: &ZmqServerConfig, settled: &Settled) -> LocalRunnerConf
         retain_finished: config.retain_finished,
         retain_for: Duration::from_secs(config.retain_secs),
         retain_bytes: config.retain_bytes,
+        retain_read_for: READ_LEASE,
     }
 }
 

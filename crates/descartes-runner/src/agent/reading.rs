@@ -17,11 +17,12 @@ impl AgentHandle {
     /// Reads some of a stream.
     ///
     /// # Errors
-    /// [`AgentError::Output`].
+    /// [`AgentError::Output`], [`AgentError::Removed`].
     ///
     /// # Cancel safety
     /// The cursor moves only when the result is returned.
     pub async fn read(&self, read: OutputRead) -> Result<OutputChunk, AgentError> {
+        let _reading = self.reading()?;
         let deadline = tokio::time::Instant::now() + read.wait;
         let stream = read.stream;
         // Once: what comes while this waits is new, whatever its clock says.
@@ -85,8 +86,10 @@ impl AgentHandle {
     /// Looks for lines in the output.
     ///
     /// # Errors
-    /// [`AgentError::Output`]; [`AgentError::TimedOut`] when the query's deadline has passed.
+    /// [`AgentError::Output`], [`AgentError::Removed`]; [`AgentError::TimedOut`] when the query's
+    /// deadline has passed.
     pub async fn query(&self, query: LineQuery) -> Result<Lines, AgentError> {
+        let _reading = self.reading()?;
         let dir = self.agent.dir.clone();
         blocking(move || output::query(&dir, &query)).await
     }

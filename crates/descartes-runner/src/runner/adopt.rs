@@ -268,6 +268,8 @@ impl LocalProcessRunner {
         self.inner.spawns.started(&notes.spawn, id);
         let server_id = &self.inner.config.server_id;
         let agent = Agent::new(id, server_id, dir, notes, 0, agent_state);
+        // Whoever read it before the restart goes on.
+        agent.readers.assume_one();
         AgentHandle {
             agent: Arc::new(agent),
         }

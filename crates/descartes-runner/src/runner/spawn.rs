@@ -270,10 +270,12 @@ impl LocalProcessRunner {
             descriptors: self.inner.descriptors.clone(),
         };
         let owner = Owner::new(agent, connection, orders, observer, watcher);
-        let stopping = self.inner.stopping.clone();
+        let runner = self.clone();
         self.inner.tasks.spawn(async move {
             // An agent outlives its owner: when the server goes, the shim keeps it.
+            let stopping = runner.inner.stopping.clone();
             stopping.run_until_cancelled_owned(owner.run()).await;
+            runner.inner.ended.notify_one();
         });
     }
 
