@@ -5,6 +5,25 @@
 //! with [`Message::Hello`]; after that each [`Request`] gets exactly one [`Message::Reply`] with
 //! its number, in whatever order the effects come about; [`Message::Output`], [`Message::Paused`] and
 //! [`Message::Ended`] come by themselves.
+//!
+//! # Versions
+//!
+//! After an upgrade the new server speaks with the old shims of agents that run, and after a
+//! downgrade an old server with new ones. So what was once said here keeps its meaning:
+//!
+//! - No message, field, or value of a field is removed, renamed or given another meaning.
+//! - A new field may only say what a reader may do without: one that does not know it passes over it.
+//!   It is an `Option` or has `#[serde(default)]`, for older writers leave it out.
+//! - Whatever must not be passed over is a new [`Command`], for a shim that does not know it
+//!   closes the connection. It raises [`VERSION`] and gets a constant like [`WRITERS_SINCE`], and
+//!   the server sends it only where the shim's version, in [`State`], is at least that.
+//! - A shim says a new [`Message`], [`Outcome`], [`Refusal`], [`EndReason`] only in answer to a new
+//!   command: a server that does not know it takes the connection for broken.
+//! - Records on disk are read in the same way, and obey the same rules.
+//!
+//! Before [`VERSION`] is raised, what the present version says is recorded and kept in
+//! `tests/recordings`, where a README says how. Tests of `descartes-core` play the recordings of
+//! all versions to today's server and today's shim.
 
 use std::io;
 
