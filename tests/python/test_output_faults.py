@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -241,6 +242,18 @@ def test_a_disk_that_was_full_at_the_start_of_output_is_used_as_soon_as_there_is
     assert gaps[0] == (0, 50 * BLOCK) and gaps[-1][1] == 100 * BLOCK
     # All the room that there was has been used.
     assert 89 * BLOCK <= lost <= 91 * BLOCK
+
+
+def test_a_limit_on_the_length_of_files_costs_neither_output_nor_an_agent(server, client):
+    # As with a service manager's LimitFSIZE=: who writes beyond it gets a signal that ends processes.
+    limits = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (MEBIBYTE, limits[1]))
+    writer = Writer(server, client)
+    writer.write(64)
+    assert writer.check(64 * BLOCK) == (64 * BLOCK, [])
+    info = writer.end()
+    assert info["exit_code"] == 7
+    assert info["output"] == {"stdout_bytes": 64 * BLOCK, "stderr_bytes": 0}
 
 
 def test_output_whose_folder_is_deleted_goes_on_in_another(server, client):

@@ -11,7 +11,7 @@ use crate::output::OutputStream;
 use crate::process::{self, StartError, Started, Tree, While};
 use crate::record::{self, Spec, State, Stdin, WallTime};
 use crate::recorder::Recorder;
-use crate::signals::SignalPipe;
+use crate::signals::{self, SignalPipe};
 use crate::stdin::StdinQueue;
 use crate::tree::{self, Process};
 use crate::wire::{Hello, Message, Paused, Sizes, StartFailure};
@@ -93,6 +93,7 @@ impl Shim {
             SignalPipe::catch(&[libc::SIGCHLD]).during(|| "catch SIGCHLD".to_owned())?;
         let end_signals = SignalPipe::catch(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP])
             .during(|| "catch SIGTERM".to_owned())?;
+        signals::survive_long_files().during(|| "catch SIGXFSZ".to_owned())?;
         let home = Home::open(dir, lock).during(|| "listen on control.sock".to_owned())?;
         let again = |what: &'static str| home.dir().try_clone_to_owned().during(|| what.to_owned());
         let recorder = Recorder::reserve(again("duplicate a descriptor")?)

@@ -3,6 +3,13 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// Has a write beyond `RLIMIT_FSIZE` fail: by itself it ends the process.
+pub(crate) fn survive_long_files() -> io::Result<()> {
+    signal_hook::flag::register(libc::SIGXFSZ, Arc::new(AtomicBool::new(false))).map(drop)
+}
 
 /// The signals of one kind, as a descriptor that becomes readable.
 #[derive(Debug)]

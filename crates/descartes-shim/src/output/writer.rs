@@ -98,8 +98,9 @@ impl Writer {
                     self.next += count as u64;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Another file may take what this one does not, as where the length of files is limited.
+                Err(_) if self.give_up_segment() => {}
                 Err(_) => {
-                    self.give_up_segment();
                     self.next += data.len() as u64;
                     self.lost += data.len() as u64;
                     return;
@@ -229,15 +230,17 @@ impl Writer {
         }
     }
 
-    /// Closes the segment that could not be written. An empty one goes, or a full disk would
-    /// gather one for each piece of output.
-    fn give_up_segment(&mut self) {
+    /// Closes the segment that could not be written, and returns whether it holds something. An
+    /// empty one goes, or a full disk would gather one for each piece of output.
+    fn give_up_segment(&mut self) -> bool {
         let was_open = self.file.is_some();
         self.close_segment();
         if was_open && let Some(empty) = self.segments.pop_back_if(|segment| segment.length == 0) {
             self.remove_segment(empty);
             self.times.dropped_from(empty.start);
+            return false;
         }
+        was_open
     }
 
     /// Drops the oldest segments until `count` more bytes fit. The one being written stays.

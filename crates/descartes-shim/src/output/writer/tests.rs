@@ -254,16 +254,30 @@ fn what_was_deleted_after_the_last_byte_is_no_longer_kept_at_the_end() {
 }
 
 #[test]
+fn what_one_file_does_not_take_the_next_one_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut writer, _) = four_segments(dir.path());
+    let newest = writer.segments.back().unwrap().start;
+    let path = dir.path().join("stdout").join(segments::name(newest));
+    // Opened for reading, so that writing to it fails.
+    writer.file = Some(File::open(path).unwrap());
+    append_more(&mut writer, 20);
+    assert_eq!(writer.end().lost, 0);
+    assert_true(dir.path(), &writer);
+}
+
+#[test]
 fn a_disk_that_is_full_now_and_then_leaves_few_files() {
     let dir = tempfile::tempdir().unwrap();
     let mut writer = writer(dir.path(), 1 << 20);
     for _ in 0..1000 {
         append_more(&mut writer, 1);
-        // Opened for reading, so that writing to it fails.
-        let newest = writer.segments.back().unwrap().start;
-        let path = dir.path().join("stdout").join(segments::name(newest));
-        writer.file = Some(File::open(path).unwrap());
+        // A folder in the place of the next segment makes opening it fail.
+        writer.close_segment();
+        let next = dir.path().join("stdout").join(segments::name(writer.next));
+        std::fs::create_dir(&next).unwrap();
         append_more(&mut writer, 1);
+        std::fs::remove_dir(&next).unwrap();
     }
     assert_eq!((writer.next, writer.lost), (2000, 1000));
     let starts = segments::starts(&dir.path().join("stdout")).unwrap();
