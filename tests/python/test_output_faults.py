@@ -244,6 +244,34 @@ def test_a_disk_that_was_full_at_the_start_of_output_is_used_as_soon_as_there_is
     assert 89 * BLOCK <= lost <= 91 * BLOCK
 
 
+def test_what_an_agent_says_after_a_gap_is_understood(state_dir, small_disk, launch, connect):
+    # Half a line is kept, the rest of it is lost, and the last word follows.
+    backend = {"command": "sh", "args": ["-c", "{task}"], "stdin": "pipe", "parser": "claude"}
+    result = json.dumps({"type": "result", "is_error": False, "result": "all done"})
+    script = state_dir / "script.sh"
+    script.write_text(
+        f"""printf '{{"type":"assistant", '
+        read -r line; head -c {BLOCK} /dev/zero; echo '}}'
+        read -r line; echo '{result}'; read -r line
+        """
+    )
+    server = launch(state_dir=str(state_dir), **{"backends.told": backend})
+    client = connect(server)
+    agent = client.spawn(f". {script}", model_backend="told")["id"]
+    client.read_until(agent, b"assistant")
+    small_disk.fill()
+    client.done(agent, "write_stdin", data="lose it\n")
+    total = len('{"type":"assistant", ') + BLOCK + len("}\n")
+    eventually(lambda: client.info(agent)["output"]["stdout_bytes"] == total, "all of it")
+    assert client.info(agent)["output"]["stdout_lost_bytes"] > BLOCK // 2
+    small_disk.make_room()
+    client.done(agent, "write_stdin", data="go on\n")
+    eventually(lambda: "result" in client.info(agent), "the last word")
+    client.done(agent, "write_stdin", data="end\n")
+    info = client.ended(agent)
+    assert (info["status"], info["result"]["text"]) == ("completed", "all done")
+
+
 def test_a_limit_on_the_length_of_files_costs_neither_output_nor_an_agent(server, client):
     # As with a service manager's LimitFSIZE=: who writes beyond it gets a signal that ends processes.
     limits = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)

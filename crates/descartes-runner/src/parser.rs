@@ -153,6 +153,11 @@ impl Parser {
         sink.take()
     }
 
+    /// Bytes are gone here: what came before and what comes next is no one line.
+    pub fn gap(&mut self) -> Vec<Observation> {
+        self.feed(b"\n")
+    }
+
     /// Reads a last line that has no newline. Call it once, when the output has ended.
     pub fn finish(&mut self) -> Vec<Observation> {
         let Self {

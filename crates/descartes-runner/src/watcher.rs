@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use crate::agent::{Agent, AgentHandle, Progress};
 use crate::observer::Observer;
-use crate::output;
+use crate::output::{self, OutputChunk};
 use crate::parser::{Observation, Parser, ParserKind};
 
 /// Bytes read and parsed at a time.
@@ -67,9 +67,12 @@ async fn follow(
         let known: Progress = *progress.borrow_and_update();
         if ends_at.unwrap_or(known.stdout_bytes) > offset {
             match read(&handle.agent, offset).await {
-                Ok((next, data)) if next > offset => {
-                    offset = next;
-                    apply(&handle.agent, &*observer, parser.feed(&data));
+                Ok(chunk) if chunk.next_offset > offset => {
+                    if chunk.offset > offset {
+                        apply(&handle.agent, &*observer, parser.gap());
+                    }
+                    offset = chunk.next_offset;
+                    apply(&handle.agent, &*observer, parser.feed(&chunk.data));
                     continue;
                 }
                 // Nothing there yet, or nothing that can be read.
@@ -90,11 +93,10 @@ async fn follow(
     }
 }
 
-async fn read(agent: &Agent, offset: u64) -> io::Result<(u64, Vec<u8>)> {
+async fn read(agent: &Agent, offset: u64) -> io::Result<OutputChunk> {
     let dir = output::stream_dir(&agent.dir, Stream::Stdout);
     let chunk = tokio::task::spawn_blocking(move || output::read(&dir, offset, CHUNK_BYTES, None));
-    let chunk = chunk.await.map_err(io::Error::other)??;
-    Ok((chunk.next_offset, chunk.data))
+    chunk.await.map_err(io::Error::other)?
 }
 
 fn apply(agent: &Agent, observer: &dyn Observer, observations: Vec<Observation>) {

@@ -316,6 +316,9 @@ fn read_all(dir: &Path, kind: ParserKind, end: u64) -> (Vec<Observation>, bool) 
         if chunk.data.is_empty() {
             break;
         }
+        if chunk.offset > offset {
+            said.extend(parser.gap());
+        }
         offset = chunk.offset + chunk.data.len() as u64;
         said.extend(parser.feed(&chunk.data));
     }
