@@ -66,7 +66,8 @@ impl Timers {
         match (self.paused_since, stands_still) {
             (None, true) => self.paused_since = Some(now),
             (Some(since), false) => {
-                self.last_output += now.saturating_sub(since);
+                // What came during the pause has set the clock back already.
+                self.last_output += now.saturating_sub(since.max(self.last_output));
                 self.paused_since = None;
             }
             _ => {}
@@ -194,6 +195,17 @@ mod tests {
         timers.servers(1, at(12));
         timers.home_doubtful();
         assert_eq!(timers.home_due(), Some(at(10)));
+    }
+
+    #[test]
+    fn output_during_a_pause_does_not_put_the_idle_limit_off_for_longer() {
+        let mut timers = timers();
+        timers.servers(1, at(0));
+        timers.follow(State::Paused { forced: false }, at(10));
+        timers.output_came(at(95));
+        timers.follow(State::Running, at(100));
+        let limits: Vec<_> = timers.limits().collect();
+        assert_eq!(limits, [(at(110), EndReason::IdleTimeout)]);
     }
 
     #[test]
