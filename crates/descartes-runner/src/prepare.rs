@@ -1,6 +1,5 @@
 //! Turns what a client asks for into what a shim is told to run.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use descartes_protocol::limits::{MAX_NAME_BYTES, MAX_TASK_IN_REPLY_BYTES, MAX_TEXT_BYTES};
@@ -13,6 +12,10 @@ use crate::config::{LocalRunnerConfig, OUTPUT_BYTES_MIN};
 use crate::error::SpawnError;
 use crate::spawns::now_secs;
 use crate::store::{Notes, SpawnKey};
+
+mod resources;
+
+pub(crate) use resources::controllers;
 
 /// Labels and metadata of one agent together, in bytes.
 const TAGS_BYTES_MAX: usize = 64 * 1024;
@@ -107,7 +110,7 @@ fn spec(
     Ok(Spec {
         version: record::VERSION,
         cgroup: surroundings.cgroups.map(|base| base.leaf(&agent_id)),
-        cgroup_limits: resources(surroundings.cgroups, &limits)?,
+        cgroup_limits: resources::limits(surroundings.cgroups, &limits)?,
         agent_id,
         program: launch.program,
         args: launch.args,
@@ -179,59 +182,6 @@ fn times_and_bytes(
         output_bytes_max: output_bytes,
         stdin_bytes_max: process.stdin_bytes,
     })
-}
-
-/// The files and values of the cgroup limits that were asked for. One that this host cannot
-/// enforce is refused rather than ignored.
-fn resources(
-    cgroups: Option<&Base>,
-    asked: &Limits,
-) -> Result<BTreeMap<String, String>, SpawnError> {
-    /// The kernel's default period of `cpu.max`, in microseconds (cgroup-v2.rst).
-    const CPU_PERIOD_US: u64 = 100_000;
-    let wanted = [
-        (
-            "limits.memory_bytes",
-            "memory",
-            "memory.max",
-            asked.memory_bytes.map(|bytes| bytes.to_string()),
-        ),
-        (
-            "limits.cpu_percent",
-            "cpu",
-            "cpu.max",
-            asked.cpu_percent.map(|percent| {
-                format!(
-                    "{} {CPU_PERIOD_US}",
-                    percent.saturating_mul(CPU_PERIOD_US / 100)
-                )
-            }),
-        ),
-        (
-            "limits.pids",
-            "pids",
-            "pids.max",
-            asked.pids.map(|pids| pids.to_string()),
-        ),
-    ];
-    let mut limits = BTreeMap::new();
-    for (field, controller, file, value) in wanted {
-        let Some(value) = value else { continue };
-        if value.starts_with("0 ") || value == "0" {
-            return Err(invalid(
-                field,
-                "must be at least 1; leave it out for no limit",
-            ));
-        }
-        if !cgroups.is_some_and(|base| base.enable_controller(controller)) {
-            let reason = format!(
-                "this host cannot enforce it: the cgroup controller `{controller}` is not delegated to the server"
-            );
-            return Err(SpawnError::InvalidConfig { field, reason });
-        }
-        limits.insert(file.to_owned(), value);
-    }
-    Ok(limits)
 }
 
 fn check_texts(asked: &AgentConfig) -> Result<(), SpawnError> {

@@ -262,7 +262,8 @@ fn open_files(config: &LocalRunnerConfig) -> Result<(Store, Spawns, Option<Base>
     let cgroups = if config.process.use_cgroups {
         match Base::detect() {
             Ok(base) => {
-                tracing::info!(path = %base.path().display(), "agents get cgroups of their own");
+                let limits = crate::prepare::controllers(&base).join(", ");
+                tracing::info!(path = %base.path().display(), %limits, "agents get cgroups of their own");
                 Some(base)
             }
             Err(reason) => {

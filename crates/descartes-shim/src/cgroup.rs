@@ -10,88 +10,9 @@ use std::path::{Path, PathBuf};
 
 use crate::tree::Process;
 
-/// The folder in which agents' leaves are made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Base {
-    path: PathBuf,
-}
+mod base;
 
-impl Base {
-    /// Looks for a cgroup v2 hierarchy in which this process may make leaves that can be frozen
-    /// and killed, below the cgroup that it is in. It tries with a leaf of its own.
-    ///
-    /// # Errors
-    /// Why there is none, in words for the log.
-    pub fn detect() -> Result<Self, String> {
-        let mount = mount_point().ok_or("no cgroup v2 hierarchy is mounted")?;
-        let own = own_cgroup().ok_or("this process is in no cgroup v2")?;
-        let path = mount.join(own.trim_start_matches('/')).join("descartes");
-        fs::create_dir_all(&path)
-            .map_err(|error| format!("cannot create {}: {error}", path.display()))?;
-        let probe = path.join(format!("probe-{}", std::process::id()));
-        fs::create_dir_all(&probe)
-            .map_err(|error| format!("cannot create {}: {error}", probe.display()))?;
-        let usable = ["cgroup.kill", "cgroup.freeze", "cgroup.procs"]
-            .iter()
-            .find_map(|file| {
-                let opened = fs::OpenOptions::new().write(true).open(probe.join(file));
-                opened
-                    .err()
-                    .map(|error| format!("cannot write {file}: {error}"))
-            });
-        let removed = fs::remove_dir(&probe);
-        if let Some(fault) = usable {
-            return Err(fault);
-        }
-        removed.map_err(|error| format!("cannot remove {}: {error}", probe.display()))?;
-        Ok(Self { path })
-    }
-
-    /// Where the leaf of this agent is made.
-    #[must_use]
-    pub fn leaf(&self, agent_id: &str) -> PathBuf {
-        self.path.join(agent_id)
-    }
-
-    /// Where the leaves are.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Whether leaves can limit `controller` (`memory`, `cpu`, `pids`): it enables it for them.
-    #[must_use]
-    pub fn enable_controller(&self, controller: &str) -> bool {
-        let has = |file: &Path| {
-            fs::read_to_string(file)
-                .is_ok_and(|list| list.split_ascii_whitespace().any(|name| name == controller))
-        };
-        let control = self.path.join("cgroup.subtree_control");
-        has(&control)
-            || (has(&self.path.join("cgroup.controllers"))
-                && fs::write(&control, format!("+{controller}")).is_ok())
-    }
-}
-
-/// Where cgroup v2 is mounted (`proc_pid_mountinfo(5)`).
-fn mount_point() -> Option<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    mounts.lines().find_map(|line| {
-        let (left, right) = line.split_once(" - ")?;
-        right
-            .starts_with("cgroup2 ")
-            .then(|| left.split(' ').nth(4).map(PathBuf::from))
-            .flatten()
-    })
-}
-
-fn own_cgroup() -> Option<String> {
-    let cgroups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    cgroups
-        .lines()
-        .find_map(|line| line.strip_prefix("0::"))
-        .map(str::to_owned)
-}
+pub use base::Base;
 
 /// Makes the leaf and applies `limits` (file name, value) to it.
 ///
