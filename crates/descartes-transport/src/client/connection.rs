@@ -8,6 +8,9 @@ use crate::Closed;
 /// What a server answers to a key that is not on its list (rfc.zeromq.org, 27).
 const NOT_LISTED: &str = "400";
 
+/// What the library's words begin with where it was the connection that failed.
+const BROKEN: &str = "io error";
+
 /// Why a client and a server that was reached did not come to terms.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HandshakeFault {
@@ -126,6 +129,9 @@ impl Attempt {
                 return None;
             }
             MonitorEvent::HandshakeSucceeded { .. } => (ConnectionState::Connected, false),
+            MonitorEvent::HandshakeFailed { reason, .. } if reason.starts_with(BROKEN) => {
+                failed(broken_off(encrypts))
+            }
             MonitorEvent::HandshakeFailed { reason, .. } => failed(ConnectionState::Mismatched {
                 fault: mismatch(reason, encrypts),
             }),
@@ -139,10 +145,7 @@ impl Attempt {
                 *self = Self::default();
                 return None;
             }
-            MonitorEvent::ConnectDelayed { .. } if self.is_reached => {
-                let fault = HandshakeFault::HungUp;
-                (ConnectionState::Mismatched { fault }, false)
-            }
+            MonitorEvent::ConnectDelayed { .. } if self.is_reached => (broken_off(encrypts), false),
             MonitorEvent::ConnectDelayed { .. } => (nothing_there(), false),
             _ => return None,
         };
@@ -157,6 +160,18 @@ impl Attempt {
 fn nothing_there() -> ConnectionState {
     ConnectionState::Failing {
         reason: "nothing answers there".to_owned(),
+    }
+}
+
+/// The server hung up in the handshake. To a client that has keys it may have said so that they are wrong. To one that
+/// has none it would have said it in words: it was just starting or ending.
+fn broken_off(encrypts: bool) -> ConnectionState {
+    if encrypts {
+        let fault = HandshakeFault::HungUp;
+        ConnectionState::Mismatched { fault }
+    } else {
+        let reason = "the server hung up in the handshake".to_owned();
+        ConnectionState::Failing { reason }
     }
 }
 

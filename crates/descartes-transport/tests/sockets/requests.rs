@@ -2,13 +2,14 @@
 
 use bytes::Bytes;
 use descartes_transport::{
-    Endpoint, FrameError, Limits, ReplyError, RequestSocket, ServerSecurity,
+    ConnectionState, Endpoint, FrameError, Limits, ReplyError, RequestSocket, ServerSecurity,
 };
 use omq_tokio::{Options, Socket, SocketType};
+use tokio::io::AsyncReadExt;
 
 use crate::support::{
     answer, eventually, exchange, frames, loopback, message, next, raw, requester, server, soon,
-    until_connected,
+    until, until_connected,
 };
 
 #[tokio::test]
@@ -205,4 +206,29 @@ async fn proxy(backend: &Endpoint) -> Endpoint {
         }
     });
     endpoint
+}
+
+#[tokio::test]
+async fn a_server_that_dies_in_the_handshake_is_away_and_has_refused_nobody() {
+    for hangs_up_hard in [true, false] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("tcp://{}", listener.local_addr().unwrap());
+        let client = requester(&endpoint.parse().unwrap()).await;
+        let (mut stream, _) = soon(listener.accept()).await.unwrap();
+        let mut greeting = [0; 64];
+        soon(stream.read_exact(&mut greeting)).await.unwrap();
+        if hangs_up_hard {
+            // A reset, as by a process that is killed with bytes unread.
+            stream.set_zero_linger().unwrap();
+        }
+        drop(stream);
+        let state = until(client.connection(), |state| {
+            *state != ConnectionState::Connecting
+        });
+        let state = state.await;
+        assert!(
+            matches!(state, ConnectionState::Failing { .. }),
+            "{state:?}"
+        );
+    }
 }
