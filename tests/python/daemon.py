@@ -47,6 +47,7 @@ class Daemon:
             self.endpoint = f"ipc://{self.folder}/requests"
             self.pub_endpoint = f"ipc://{self.folder}/events"
         self.process = None
+        self.notify = None
         self.has_served = False
         # Most files that the server may have open, if not as many as the tests.
         self.open_files = None
@@ -70,35 +71,45 @@ class Daemon:
 
     def start(self):
         """Starts the server; returns when it serves."""
-        notify_path = self.folder / "notify"
-        notify_path.unlink(missing_ok=True)
-        binary = Path(os.environ.get("DESCARTES_SERVER_BIN", DEFAULT_BIN)).resolve()
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
-            notify.bind(str(notify_path))
-            notify.settimeout(0.05)
-            with open(self.folder / "server.log", "ab") as log:
-                self.process = subprocess.Popen(
-                    [binary, "--config", self.folder / "server.toml"],
-                    cwd=self.folder,
-                    env=environment() | {"NOTIFY_SOCKET": str(notify_path)},
-                    preexec_fn=self._limit_open_files,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                )
-            eventually(lambda: self._is_ready(notify), "READY=1 from the server")
-        self.has_served = True
+        self.begin()
+        self.await_ready()
         return self
 
-    def _limit_open_files(self):
-        if self.open_files is not None:
-            limit = (self.open_files, self.open_files)
-            resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+    def begin(self):
+        """Starts the server, and does not wait for it."""
+        if self.notify is not None:
+            self.notify.close()
+        notify_path = self.folder / "notify"
+        notify_path.unlink(missing_ok=True)
+        self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.notify.bind(str(notify_path))
+        binary = Path(os.environ.get("DESCARTES_SERVER_BIN", DEFAULT_BIN)).resolve()
+        with open(self.folder / "server.log", "ab") as log:
+            self.process = subprocess.Popen(
+                [binary, "--config", self.folder / "server.toml"],
+                cwd=self.folder,
+                env=environment() | {"NOTIFY_SOCKET": str(notify_path)},
+                preexec_fn=self._limit_open_files if self.open_files else None,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
 
-    def _is_ready(self, notify):
+    def _limit_open_files(self):
+        limit = (self.open_files, self.open_files)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+
+    def await_ready(self, timeout=PATIENCE):
+        """Waits until a server that was begun serves."""
+        eventually(lambda: self.says_ready(0.05), "READY=1 from the server", timeout)
+        self.has_served = True
+
+    def says_ready(self, timeout):
+        """Whether a server that was begun says within so many seconds that it serves: once."""
+        self.notify.settimeout(timeout)
         try:
-            return b"READY=1" in notify.recv(4096).split(b"\n")
-        except TimeoutError:
+            return b"READY=1" in self.notify.recv(4096).split(b"\n")
+        except (TimeoutError, BlockingIOError):
             assert self.process.poll() is None, f"the server did not start:\n{self.log()}"
             return False
 
