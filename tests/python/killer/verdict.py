@@ -98,27 +98,23 @@ def check_end(keeper, info):
 def possible_ends(agent):
     """Status, reason, code and signal."""
     task = agent.task
-    ends = set()
-    if task["end"] == "code":
-        ends.add(("failed" if task["code"] else "completed", "exited", task["code"], None))
-    if task["end"] == "signal":
-        ends.add(("failed", "exited", None, task["signal"]))
-    if agent.fate in ("stop", "cut"):
-        ends |= stopped(task, "stopped")
-    if agent.fate == "cut":
-        ends |= stopped(task, "killed")
-    if agent.fate in ("kill", "cut"):
-        ends.add(("terminated", "killed", None, signal.SIGKILL))
-    return ends
-
-
-def stopped(task, reason):
-    how = {
+    by_itself = {"code": [(task["code"], None)], "signal": [(None, task["signal"])], "never": []}
+    obeying = {
         "die": (None, signal.SIGTERM),
         "ignore": (None, signal.SIGKILL),
         "last_words": (task["code"], None),
     }
-    return {("terminated", reason, *how[task["on_term"]])}
+    own = by_itself[task["end"]]
+    ends = {("completed" if how == (0, None) else "failed", "exited", *how) for how in own}
+    # One that is told to end may just come to its own end.
+    told = [*own, obeying[task["on_term"]]]
+    if agent.fate in ("stop", "cut"):
+        ends |= {("terminated", "stopped", *how) for how in told}
+    if agent.fate in ("kill", "cut"):
+        ends |= {("terminated", "killed", *how) for how in [*own, (None, signal.SIGKILL)]}
+    if agent.fate == "cut":
+        ends |= {("terminated", "killed", *how) for how in told}
+    return ends
 
 
 def strangers(state_dir, ids):
