@@ -316,8 +316,7 @@ impl Lifecycle {
             | State::Stopping { .. } => {
                 let mut effects = vec![Effect::AwaitEnd];
                 effects.extend(self.abandon_pause());
-                let forced = matches!(self.state, State::Stopping { .. });
-                self.start_killing(reason, forced, now);
+                self.start_killing(reason, false, now);
                 effects.push(Effect::Kill);
                 effects
             }

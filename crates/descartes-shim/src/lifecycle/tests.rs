@@ -88,6 +88,18 @@ fn a_kill_escalates_a_stop_and_a_second_stop_joins_the_first() {
 }
 
 #[test]
+fn a_stop_that_is_cut_short_by_a_kill_did_not_run_out_of_its_grace_time() {
+    let (lifecycle, _) = after(&[stop(), kill(), Event::TreeEmpty]);
+    assert_eq!(
+        lifecycle.state(),
+        State::Ended {
+            reason: EndReason::Killed,
+            forced: false
+        }
+    );
+}
+
+#[test]
 fn a_paused_tree_finds_its_stop_signal_when_it_is_thawed() {
     let (_, effects) = after(&[Event::Pause(PauseHow::Forced), Event::Frozen, stop()]);
     assert_eq!(
