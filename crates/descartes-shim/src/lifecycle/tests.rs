@@ -1,6 +1,9 @@
 use super::*;
 use proptest::prelude::*;
 
+mod compared;
+mod model;
+
 const GRACE: Duration = Duration::from_secs(3);
 
 fn at(seconds: u64) -> Moment {
