@@ -4,7 +4,7 @@
 //! Stopped ── start ──▶ Starting ──▶ Running ── stop ──▶ Stopping ──▶ Stopped
 //! ```
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use descartes_protocol::AgentId;
@@ -45,10 +45,30 @@ enum Phase {
 /// One time that the server runs, from `start` to its return.
 #[derive(Debug, Clone)]
 struct Run {
-    stop: CancellationToken,
+    stop: Stop,
     hurry: CancellationToken,
     /// Set once requests are answered.
     serving: Option<Serving>,
+}
+
+/// The wish that a run ends, and since when.
+#[derive(Debug, Clone, Default)]
+struct Stop {
+    asked: CancellationToken,
+    since: Arc<OnceLock<tokio::time::Instant>>,
+}
+
+impl Stop {
+    fn ask(&self) {
+        self.since.get_or_init(tokio::time::Instant::now);
+        self.asked.cancel();
+    }
+
+    /// Waits until somebody asks, and says when that was.
+    async fn asked(&self) -> tokio::time::Instant {
+        self.asked.cancelled().await;
+        *self.since.get_or_init(tokio::time::Instant::now)
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -90,8 +110,8 @@ impl ZmqAgentServer {
     }
 
     /// Stops the server: no new agents, running ones stopped together and killed when their time
-    /// is over, events sent, sockets closed. Returns when all of that is done; at once if the
-    /// server does not run. With [`OnShutdown::Detach`](crate::OnShutdown::Detach) agents go on.
+    /// is over, requests answered, events sent, sockets closed. Returns when all of that is done,
+    /// `shutdown_timeout_secs` after the call at the latest; at once if the server does not run. With [`OnShutdown::Detach`](crate::OnShutdown::Detach) agents go on.
     ///
     /// # Errors
     /// None at present.
@@ -101,7 +121,7 @@ impl ZmqAgentServer {
     pub async fn stop(&self) -> AgentResult<()> {
         let mut phase = self.shared.phase.subscribe();
         if let Some(run) = self.run().as_ref() {
-            run.stop.cancel();
+            run.stop.ask();
         }
         // The sender lives in `self`.
         let _ = phase.wait_for(|phase| *phase == Phase::Stopped).await;
@@ -113,7 +133,7 @@ impl ZmqAgentServer {
     pub fn stop_now(&self) {
         if let Some(run) = self.run().as_ref() {
             run.hurry.cancel();
-            run.stop.cancel();
+            run.stop.ask();
         }
     }
 
@@ -184,7 +204,7 @@ impl ZmqAgentServer {
             return Err(ServerError::AlreadyRunning);
         }
         let run = Run {
-            stop: CancellationToken::new(),
+            stop: Stop::default(),
             hurry: CancellationToken::new(),
             serving: None,
         };

@@ -34,7 +34,7 @@ pub use config::{LocalRunnerConfig, OUTPUT_BYTES_MIN, ProcessRunnerConfig, READ_
 pub use error::{AgentError, OpenError, SpawnError};
 pub use observer::{AgentUpdate, Observer};
 pub use output::{LineQuery, Lines, OutputChunk, OutputRead};
-pub use runner::{AgentRunner, Departure, LocalProcessRunner, SpawnOrder, Spawned};
+pub use runner::{AgentRunner, Departure, DepartureTime, LocalProcessRunner, SpawnOrder, Spawned};
 
 /// Whether agents can have cgroups of their own on this host, as this user.
 ///

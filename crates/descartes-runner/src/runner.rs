@@ -27,7 +27,7 @@ mod health;
 mod retention;
 mod spawn;
 
-pub use departure::Departure;
+pub use departure::{Departure, DepartureTime};
 
 /// Spawns that are worked on at once; others wait their turn. One whose program lies on a file
 /// system that hangs holds its place until its time is over.
@@ -95,13 +95,17 @@ struct Inner {
     /// The soft limit of open files that agents get back.
     descriptors_soft: Option<u64>,
     /// Made at the first spawn, and anew when it is gone.
-    template: Mutex<Option<Template>>,
+    template: Mutex<Option<Arc<Template>>>,
+    /// Held while the template is asked for something: it answers one at a time.
+    template_turn: Mutex<()>,
     agents: RwLock<BTreeMap<AgentId, AgentHandle>>,
     observer: Arc<dyn Observer>,
     /// Closed from the beginning of a shutdown on.
     spawn_places: Semaphore,
     /// Spawns that are under way.
     spawning: TaskTracker,
+    /// Those that still are shall be undone.
+    giving_up: CancellationToken,
     /// An agent has ended: there may be one to forget.
     ended: Notify,
     /// Ends the runner's own tasks; each of them holds the runner, and with it the state folder.
@@ -141,9 +145,11 @@ impl LocalProcessRunner {
                 descriptors,
                 descriptors_soft: may_open.agents_soft,
                 template: Mutex::new(None),
+                template_turn: Mutex::new(()),
                 agents: RwLock::default(),
                 spawn_places: Semaphore::new(SPAWNS_AT_ONCE),
                 spawning: TaskTracker::new(),
+                giving_up: CancellationToken::new(),
                 ended: Notify::new(),
                 stopping: CancellationToken::new(),
                 tasks: TaskTracker::new(),

@@ -9,8 +9,9 @@ use std::time::Duration;
 use descartes_protocol::{AgentConfig, AgentId, ErrorCode, Stream};
 use descartes_runner::backend::{Backends, HostEnv};
 use descartes_runner::{
-    AgentHandle, AgentRunner, AgentUpdate, Departure, LocalProcessRunner, LocalRunnerConfig,
-    Observer, OutputRead, ProcessRunnerConfig, READ_LEASE, SpawnError, SpawnOrder,
+    AgentHandle, AgentRunner, AgentUpdate, Departure, DepartureTime, LocalProcessRunner,
+    LocalRunnerConfig, Observer, OutputRead, ProcessRunnerConfig, READ_LEASE, SpawnError,
+    SpawnOrder,
 };
 
 /// Longer than anything that works takes on a slow machine.
@@ -53,7 +54,8 @@ async fn open(config: &LocalRunnerConfig) -> LocalProcessRunner {
 }
 
 async fn close(runner: LocalProcessRunner) {
-    runner.leave(Departure::Detach).await;
+    let time = DepartureTime::starting_now(PATIENCE);
+    runner.leave(Departure::Detach, &time).await;
 }
 
 fn order(request_id: &str, task: &str) -> SpawnOrder {

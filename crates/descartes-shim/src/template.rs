@@ -248,6 +248,15 @@ impl Template {
     }
 }
 
+impl Template {
+    /// Ends the template, whoever waits for its answer: they get an error.
+    pub fn kill(&self) {
+        // It keeps its pid until it is waited for, when this is dropped.
+        let pid = rustix::process::Pid::from_child(&self.child);
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+}
+
 impl Drop for Template {
     fn drop(&mut self) {
         // It would see the socket close and end by itself, unless somebody has stopped it.

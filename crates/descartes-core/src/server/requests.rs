@@ -42,7 +42,7 @@ const BEHIND_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The same for all connections together, those being decoded included.
 const UNDECODED_BYTES_MAX: usize = 256 * 1024 * 1024;
 
-/// How long the last replies may take when the server stops.
+/// How long the last replies may take altogether when the server stops.
 const LAST_REPLIES: Duration = Duration::from_secs(2);
 
 /// The request socket with everything that is under way on it.
@@ -120,8 +120,9 @@ impl<D: Dispatch> Requests<D> {
             }
         };
         // Agents are dealt with, so what is under way ends by itself, or with its time.
+        let end = tokio::time::Instant::now() + LAST_REPLIES;
         while ended.is_ok() && self.under_way_total > 0 {
-            match tokio::time::timeout(LAST_REPLIES, self.replies.1.recv()).await {
+            match tokio::time::timeout_at(end, self.replies.1.recv()).await {
                 Ok(Some(finished)) => self.deliver(finished),
                 Ok(None) | Err(_) => break,
             }

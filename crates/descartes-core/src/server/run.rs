@@ -6,7 +6,9 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant, SystemTime};
 
 use descartes_runner::backend::HostEnv;
-use descartes_runner::{AgentRunner, Departure, LocalProcessRunner, LocalRunnerConfig, READ_LEASE};
+use descartes_runner::{
+    AgentRunner, Departure, DepartureTime, LocalProcessRunner, LocalRunnerConfig, READ_LEASE,
+};
 use descartes_transport::{Endpoint, EventSocket, Limits, RequestSocket, ServerSecurity};
 use tokio_util::sync::CancellationToken;
 
@@ -41,7 +43,8 @@ pub(super) async fn run(server: &ZmqAgentServer, run: &Run) -> AgentResult<()> {
         Ok(sockets) => sockets,
         Err(error) => {
             // Agents that were found go on; nobody was there to ask for their end.
-            runner.leave(Departure::Detach).await;
+            let time = DepartureTime::starting_now(within(config));
+            runner.leave(Departure::Detach, &time).await;
             return Err(error);
         }
     };
@@ -81,14 +84,17 @@ pub(super) async fn run(server: &ZmqAgentServer, run: &Run) -> AgentResult<()> {
     tracing::info!(endpoint = %serving.endpoint, pub_endpoint = serving.pub_endpoint.as_ref().map_or_else(String::new, ToString::to_string), curve = settled.curve, server_id = %config.server_id, "serving");
     tell_address(config, &settled.state_dir, &serving, sockets.client_bundle);
     server.serves(serving);
-    let outcome = serve(server, run, requests, &runner, answering_ends).await;
+    let closing = [answering_ends, publishing_ends];
+    let outcome = serve(server, run, requests, &runner, closing).await;
     if let Err(error) = ServerAddress::remove(&settled.state_dir) {
         tracing::warn!(%error, "clients on this host may look for this server in vain");
     }
-    publishing_ends.cancel();
     if let Some(publisher) = publisher {
+        let end = departure_time(config, run).await.end();
         // A publisher that panicked has nothing left to send.
-        let _ = publisher.await;
+        if tokio::time::timeout_at(end, publisher).await.is_err() {
+            tracing::warn!("subscribers are left that do not take their events");
+        }
     }
     tracing::info!("stopped");
     outcome
@@ -119,54 +125,74 @@ fn handlers(
 }
 
 /// Answers requests until the server is to stop and its agents are dealt with: also while they
-/// end, so that one can watch them do it.
+/// end, so that one can watch them do it. Then `closing` is cancelled.
 async fn serve(
     server: &ZmqAgentServer,
     run: &Run,
     requests: Requests<Handlers>,
     runner: &LocalProcessRunner,
-    answering_ends: CancellationToken,
+    closing: [CancellationToken; 2],
 ) -> AgentResult<()> {
-    let answering = requests.run(answering_ends.clone());
-    let ending = async {
-        run.stop.cancelled().await;
-        server.shared.phase.send_replace(Phase::Stopping);
-        let departure = departure(&server.shared.config, run);
-        let agents = runner.active_count();
-        match &departure {
-            Departure::Detach => tracing::info!(agents, "stopping; agents go on"),
-            Departure::Stop { within, .. } => tracing::info!(
-                agents,
-                within_secs = within.as_secs(),
-                "stopping, with all agents"
-            ),
-        }
-        let left = runner.leave(departure).await;
-        for agent in left {
-            tracing::info!(agent = %agent.id(), status = %agent.status(), "an agent goes on without a server");
-        }
-        answering_ends.cancel();
+    let config = &server.shared.config;
+    let answering = requests.run(closing[0].clone());
+    let overtime = async {
+        let time = departure_time(config, run).await;
+        tokio::time::sleep_until(time.end()).await;
     };
-    let (answered, ()) = tokio::join!(
-        async {
-            let answered = answering.await;
-            // A socket that failed ends the server; a stop has cancelled this already.
-            run.stop.cancel();
-            answered
-        },
-        ending
-    );
+    let answering = async {
+        let answered = tokio::select! {
+            answered = answering => answered,
+            () = overtime => {
+                tracing::warn!("clients are left that do not take their replies");
+                Ok(())
+            }
+        };
+        // A socket that failed ends the server; a stop has asked already.
+        run.stop.ask();
+        answered
+    };
+    let ending = async {
+        let time = departure_time(config, run).await;
+        server.shared.phase.send_replace(Phase::Stopping);
+        leave(config, runner, &time).await;
+        tracing::info!("answering what is under way and closing");
+        for end in closing {
+            end.cancel();
+        }
+    };
+    let (answered, ()) = tokio::join!(answering, ending);
     answered
 }
 
-fn departure(config: &ZmqServerConfig, run: &Run) -> Departure {
-    match config.on_shutdown {
-        OnShutdown::Detach => Departure::Detach,
-        OnShutdown::Stop => Departure::Stop {
-            within: Duration::from_secs(config.shutdown_timeout_secs),
-            hurry: run.hurry.clone(),
-        },
+async fn leave(config: &ZmqServerConfig, runner: &LocalProcessRunner, time: &DepartureTime) {
+    let (agents, within_secs) = (runner.active_count(), time.within.as_secs());
+    let departure = match config.on_shutdown {
+        OnShutdown::Detach => {
+            tracing::info!(agents, within_secs, "stopping; agents go on");
+            Departure::Detach
+        }
+        OnShutdown::Stop => {
+            tracing::info!(agents, within_secs, "stopping, with all agents");
+            Departure::Stop
+        }
+    };
+    for agent in runner.leave(departure, time).await {
+        let pid = agent.info().pid;
+        tracing::info!(agent = %agent.id(), status = %agent.status(), pid, "an agent goes on without a server");
     }
+}
+
+/// Waits until the server is to stop, and says how long that may take.
+async fn departure_time(config: &ZmqServerConfig, run: &Run) -> DepartureTime {
+    DepartureTime {
+        since: run.stop.asked().await,
+        within: within(config),
+        hurry: run.hurry.clone(),
+    }
+}
+
+fn within(config: &ZmqServerConfig) -> Duration {
+    Duration::from_secs(config.shutdown_timeout_secs)
 }
 
 fn runner_config(config: &ZmqServerConfig, settled: &Settled) -> LocalRunnerConfig {

@@ -347,5 +347,5 @@ fn a_container_stops_its_agents_within_the_time_that_kubernetes_grants() {
         .find_map(|line| line.trim().strip_prefix("terminationGracePeriodSeconds: "));
     let granted: u64 = granted.unwrap().parse().unwrap();
     // What docs/operations.md tells to allow.
-    assert!(granted >= server.shutdown_timeout_secs + 15, "{granted}");
+    assert!(granted >= server.shutdown_timeout_secs + 5, "{granted}");
 }

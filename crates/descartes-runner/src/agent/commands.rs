@@ -79,7 +79,12 @@ impl AgentHandle {
     /// # Errors
     /// [`AgentError::InvalidState`] where the agent has ended, [`AgentError::Busy`].
     pub fn begin_stop(&self, grace: Option<Duration>) -> Result<(), AgentError> {
-        self.queue(stop_command(grace), Bytes::new()).map(drop)
+        self.begin(stop_command(grace))
+    }
+
+    /// Gives a command without waiting for its effect.
+    pub(crate) fn begin(&self, command: Command) -> Result<(), AgentError> {
+        self.queue(command, Bytes::new()).map(drop)
     }
 
     /// Kills the tree. Answered when no process is left. See [`AgentHandle::pause`] for the order
@@ -177,7 +182,7 @@ impl AgentHandle {
         async move { answer.await.map(drop) }
     }
 
-    pub(crate) fn end(
+    fn end(
         &self,
         command: Command,
     ) -> impl Future<Output = Result<StopOutcome, AgentError>> + Send + use<> {

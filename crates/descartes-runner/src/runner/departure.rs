@@ -1,35 +1,95 @@
-//! The end of the runner: with its agents, or without them.
+//! The end of the runner: with its agents, or without them, and by a given moment.
+//!
+//! ```text
+//! 0 %            up to 50 %                 up to 80 %             up to 90 %          100 %
+//! ├─ no spawns ──┼─ undo those under way ───┼─ kill what is left ──┼─ leave what is ───┤
+//! └─ stop agents ┴──────────────────────────┘                      left, tell clients
+//! ```
+//!
+//! Each step ends as soon as it can. A second request to end skips the first three.
 
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use descartes_shim::record::EndReason;
 use descartes_shim::wire::Command;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{AgentRunner, LocalProcessRunner};
 use crate::agent::AgentHandle;
 
-/// How long spawns that are under way may take to be decided.
-const SPAWN_PATIENCE: Duration = Duration::from_secs(10);
+/// The part of the time after which spawns that are under way are undone, in percent.
+const SPAWNS_PERCENT: u32 = 50;
 
-/// How long agents may take to go once they are killed.
+/// The part of the time after which agents are killed, in percent.
+const GRACE_PERCENT: u32 = 80;
+
+/// The part of the time after which killed agents are left to their shims, in percent.
+const AGENTS_PERCENT: u32 = 90;
+
+/// The least that a departure takes, where it has to kill.
+const TOTAL_MIN: Duration = Duration::from_secs(1);
+
+/// How long agents may take to go once they are killed, and spawns to be undone.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long the runner's own tasks may take to end.
+const TASKS_PATIENCE: Duration = Duration::from_secs(2);
+
 /// What becomes of running agents.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Departure {
-    /// They are stopped together, and killed when the time is over or `hurry` is cancelled.
-    Stop {
-        /// The time that they have.
-        within: Duration,
-        /// Cuts it short.
-        hurry: CancellationToken,
-    },
+    /// They are stopped together, and killed when their part of the time is over.
+    Stop,
     /// They go on without a server.
     Detach,
+}
+
+/// How long a departure may take.
+#[derive(Debug, Clone)]
+pub struct DepartureTime {
+    /// When it was asked for.
+    pub since: Instant,
+    /// How long after that all is done. With less than a second agents have less to end by
+    /// themselves, and the rest has until that second is over.
+    pub within: Duration,
+    /// Cuts it short: who is waited for is killed.
+    pub hurry: CancellationToken,
+}
+
+impl DepartureTime {
+    /// So much time from now on.
+    #[must_use]
+    pub fn starting_now(within: Duration) -> Self {
+        Self {
+            since: Instant::now(),
+            within,
+            hurry: CancellationToken::new(),
+        }
+    }
+
+    /// When all has to be done.
+    #[must_use]
+    pub fn end(&self) -> Instant {
+        self.since + self.within.max(TOTAL_MIN)
+    }
+
+    /// When patience with agents and spawns is over.
+    fn at(&self, percent: u32) -> Instant {
+        self.since + self.within * percent / 100
+    }
+
+    /// When what was killed by now is left alone.
+    fn after_kill(&self) -> Instant {
+        let last = self.since + self.within.max(TOTAL_MIN) * AGENTS_PERCENT / 100;
+        last.min(Instant::now() + KILL_PATIENCE)
+    }
+
+    /// Waits for `event`, until `at` or until there is no more time. Returns whether it came.
+    async fn wait_for(&self, at: Instant, event: impl Future<Output = ()>) -> bool {
+        let in_time = tokio::time::timeout_at(at, event);
+        matches!(self.hurry.run_until_cancelled(in_time).await, Some(Ok(())))
+    }
 }
 
 impl LocalProcessRunner {
@@ -38,68 +98,110 @@ impl LocalProcessRunner {
         self.inner.spawn_places.close();
     }
 
-    /// Leaves: refuses new agents, lets spawns that are under way be decided, does with the
-    /// running agents as told, and ends the runner's tasks. Returns the agents that were still
-    /// running in the end.
-    pub async fn leave(&self, departure: Departure) -> Vec<AgentHandle> {
+    /// Leaves: refuses new agents, lets spawns that are under way come to their end or undoes
+    /// them, does with the running agents as told, and ends the runner's tasks. Returns the agents
+    /// that were still running in the end.
+    pub async fn leave(&self, departure: Departure, time: &DepartureTime) -> Vec<AgentHandle> {
         self.refuse_spawns();
         self.inner.spawning.close();
-        // One that hangs in the file system does not keep the server: the next start undoes it.
-        let undecided = tokio::time::timeout(SPAWN_PATIENCE, self.inner.spawning.wait());
-        if undecided.await.is_err() {
-            tracing::error!(
-                "spawns are under way that do not end; the next start looks after them"
-            );
+        match departure {
+            Departure::Stop => self.stop_all(time).await,
+            Departure::Detach => self.settle_spawns(time).await,
         }
-        if let Departure::Stop { within, hurry } = departure {
-            self.stop_all(within, &hurry).await;
-        }
-        let left: Vec<AgentHandle> = self.live();
+        let left = self.live();
         self.inner.stopping.cancel();
         self.inner.tasks.close();
-        if tokio::time::timeout(SPAWN_PATIENCE, self.inner.tasks.wait())
-            .await
-            .is_err()
-        {
+        let patience = time.end().min(Instant::now() + TASKS_PATIENCE);
+        let ended = tokio::time::timeout_at(patience, self.inner.tasks.wait());
+        if ended.await.is_err() {
             tracing::error!(
                 "tasks of the runner hang in the file system; the server goes without them"
             );
         }
-        let mut template = self
-            .inner
-            .template
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        template.take();
+        self.template().take();
         left
     }
 
-    async fn stop_all(&self, within: Duration, hurry: &CancellationToken) {
-        let deadline = Instant::now() + within;
-        let grace = Duration::from_secs(self.inner.config.process.stop_grace_secs).min(within);
-        let grace_ms = Some(u64::try_from(grace.as_millis()).unwrap_or(u64::MAX));
-        let reason = EndReason::ServerShutdown;
-        let mut stops = JoinSet::new();
-        for handle in self.live() {
-            stops.spawn(handle.end(Command::Stop { grace_ms, reason }));
+    /// Waits until no spawn is under way. Those that take too long are undone and answered.
+    async fn settle_spawns(&self, time: &DepartureTime) {
+        let spawning = &self.inner.spawning;
+        if spawning.is_empty() {
+            return;
         }
-        let all_stopped = async { while stops.join_next().await.is_some() {} };
-        let stopped_in_time = tokio::time::timeout_at(deadline, all_stopped);
-        if let Some(Ok(())) = hurry.run_until_cancelled(stopped_in_time).await
-            && self.live().is_empty()
+        tracing::info!(spawns = spawning.len(), "waiting for spawns under way");
+        if time
+            .wait_for(time.at(SPAWNS_PERCENT), spawning.wait())
+            .await
         {
             return;
         }
-        let mut kills = JoinSet::new();
-        for handle in self.live() {
-            kills.spawn(handle.end(Command::Kill { reason }));
+        tracing::warn!(spawns = spawning.len(), "undoing spawns under way");
+        self.inner.giving_up.cancel();
+        // One that stands still would hold up those who wait for it, and outlive the server.
+        if let Some(template) = self.template().as_ref() {
+            template.kill();
         }
-        let all_killed = async { while kills.join_next().await.is_some() {} };
-        if tokio::time::timeout(KILL_PATIENCE, all_killed)
+        let undone = tokio::time::timeout_at(time.after_kill(), spawning.wait());
+        if undone.await.is_err() {
+            tracing::error!(
+                "spawns are under way that do not end; the next start looks after them"
+            );
+        }
+    }
+
+    async fn stop_all(&self, time: &DepartureTime) {
+        let asked = self.live();
+        self.ask_to_stop(&asked, time);
+        self.settle_spawns(time).await;
+        let mut late = self.live();
+        late.retain(|handle| asked.iter().all(|other| other.id() != handle.id()));
+        self.ask_to_stop(&late, time);
+        if time
+            .wait_for(time.at(GRACE_PERCENT), self.all_ended())
             .await
-            .is_err()
         {
-            tracing::error!("agents are left that could not be killed");
+            tracing::info!("all agents have ended");
+            return;
+        }
+        let left = self.live();
+        tracing::warn!(agents = left.len(), "killing agents that have not stopped");
+        for handle in &left {
+            let reason = EndReason::ServerShutdown;
+            Self::tell(handle, Command::Kill { reason });
+        }
+        let killed = tokio::time::timeout_at(time.after_kill(), self.all_ended());
+        if killed.await.is_err() {
+            tracing::error!("agents are left that did not go in time; their shims go on killing");
+        } else {
+            tracing::info!("all agents have ended");
+        }
+    }
+
+    fn ask_to_stop(&self, agents: &[AgentHandle], time: &DepartureTime) {
+        if agents.is_empty() {
+            return;
+        }
+        let left = time.at(GRACE_PERCENT).duration_since(Instant::now());
+        let grace = Duration::from_secs(self.inner.config.process.stop_grace_secs).min(left);
+        let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(agents = agents.len(), grace_ms, "stopping agents");
+        for handle in agents {
+            let reason = EndReason::ServerShutdown;
+            let grace_ms = Some(grace_ms);
+            Self::tell(handle, Command::Stop { grace_ms, reason });
+        }
+    }
+
+    fn tell(handle: &AgentHandle, command: Command) {
+        if let Err(error) = handle.begin(command) {
+            // It has ended meanwhile, or is told again with SIGKILL.
+            tracing::debug!(agent = %handle.id(), %error, "an agent was not told to end");
+        }
+    }
+
+    async fn all_ended(&self) {
+        for handle in self.live() {
+            handle.finished().await;
         }
     }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use descartes_protocol::{AgentId, SpawnRequest};
@@ -25,8 +25,14 @@ use crate::link::Link;
 use crate::owner::{Connection, Owner};
 use crate::prepare::{self, Surroundings};
 use crate::spawns::{Claim, Pending};
-use crate::store::{Notes, SpawnKey};
+use crate::store::{self, Notes, SpawnKey};
 use crate::watcher::Watcher;
+
+/// How long a shim may take to go that nobody has seen.
+const UNSEEN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Pause between two looks at it.
+const UNSEEN_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A shim that was forked and has not yet said whether its agent runs.
 struct Launched {
@@ -78,7 +84,13 @@ impl LocalProcessRunner {
     ) -> Result<Spawned, SpawnError> {
         let runner = self.clone();
         let task = self.inner.spawning.spawn(async move {
-            let started = runner.spawn_new(order, key.clone()).await;
+            let mut started = runner.spawn_new(order, key.clone()).await;
+            if let Err(SpawnError::Start { .. }) = &started
+                && runner.inner.giving_up.is_cancelled()
+            {
+                // Whatever the cause was, this is what to know of it.
+                started = Err(SpawnError::ShuttingDown);
+            }
             match &started {
                 Ok(spawned) => runner.inner.spawns.started(&key, spawned.agent.id()),
                 Err(_) => runner.inner.spawns.refused(&key),
@@ -111,12 +123,30 @@ impl LocalProcessRunner {
         };
         let runner = self.clone();
         let mut launching = tokio::task::spawn_blocking(move || runner.launch(&order, key));
-        let Ok(launched) = tokio::time::timeout_at(deadline, &mut launching).await else {
-            self.undo_late(launching, claims);
-            return Err(SpawnError::TimedOut { after });
+        let launched = match self.in_time(deadline, after, &mut launching).await {
+            Ok(launched) => launched.map_err(Interrupted)??,
+            Err(error) => {
+                self.undo_late(launching, claims);
+                return Err(error);
+            }
         };
-        let launched = launched.map_err(Interrupted)??;
         self.await_start(launched, claims, deadline, after).await
+    }
+
+    /// Waits for a step of a spawn, unless the spawn's time is over or a shutdown's is.
+    async fn in_time<T>(
+        &self,
+        deadline: Instant,
+        after: Duration,
+        step: impl Future<Output = T>,
+    ) -> Result<T, SpawnError> {
+        tokio::select! {
+            // What is done is done.
+            biased;
+            done = step => Ok(done),
+            () = self.inner.giving_up.cancelled() => Err(SpawnError::ShuttingDown),
+            () = tokio::time::sleep_until(deadline) => Err(SpawnError::TimedOut { after }),
+        }
     }
 
     /// Undoes a spawn that hangs in the file system, whenever it comes out of it. Until then the
@@ -165,7 +195,8 @@ impl LocalProcessRunner {
                 shim,
             }),
             Err(error) => {
-                let _ = self.inner.store.remove(id);
+                drop(lock);
+                self.undo_unseen(id, &spec);
                 Err(failed("start the agent's shim")(error))
             }
         }
@@ -173,20 +204,48 @@ impl LocalProcessRunner {
 
     /// Has the template do something, with a new one if it is gone.
     fn fork(&self, start: impl Fn(&Template) -> io::Result<i32>) -> io::Result<i32> {
-        let mut template = self
-            .inner
-            .template
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(running) = template.as_ref() {
-            match start(running) {
+        let turn = self.inner.template_turn.lock();
+        let _turn = turn.unwrap_or_else(PoisonError::into_inner);
+        let running = self.template().clone();
+        if let Some(running) = running {
+            match start(&running) {
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
-                    tracing::warn!(%error, "the template of the shims is gone; starting another");
+                    tracing::warn!(%error, "the template of the shims is gone");
                 }
                 result => return result,
             }
         }
-        start(template.insert(Template::start()?))
+        if self.inner.giving_up.is_cancelled() {
+            return Err(io::Error::other("the server is shutting down"));
+        }
+        let fresh = Arc::new(Template::start()?);
+        *self.template() = Some(Arc::clone(&fresh));
+        start(&fresh)
+    }
+
+    /// The template, as long as it is not to be asked for anything.
+    pub(super) fn template(&self) -> MutexGuard<'_, Option<Arc<Template>>> {
+        let template = self.inner.template.lock();
+        template.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Undoes a spawn whose shim may have been forked by a template that did not say so. As long
+    /// as it lives, it has the folder's lock. Blocks.
+    fn undo_unseen(&self, id: AgentId, spec: &Spec) {
+        let deadline = std::time::Instant::now() + UNSEEN_PATIENCE;
+        let dir = self.inner.store.agent_dir(id);
+        loop {
+            eradicate(&spec.agent_id, spec.cgroup.as_deref(), None);
+            if !store::is_locked(&dir).unwrap_or(false) {
+                let _ = self.inner.store.remove(id);
+                return;
+            }
+            if std::time::Instant::now() >= deadline {
+                tracing::error!(agent = %id, "failed to undo a spawn; the next start looks after it");
+                return;
+            }
+            std::thread::sleep(UNSEEN_INTERVAL);
+        }
     }
 
     async fn await_start(
@@ -202,7 +261,7 @@ impl LocalProcessRunner {
         };
         let connection = launched.connection.try_clone().map_err(start)?;
         let mut link = Link::new(connection).map_err(start)?;
-        let error = match tokio::time::timeout_at(deadline, link.next()).await {
+        let error = match self.in_time(deadline, after, link.next()).await {
             Ok(Ok(Message::Hello(hello))) => {
                 return Ok(self.take_on(launched, link, &hello, claims));
             }
@@ -218,7 +277,7 @@ impl LocalProcessRunner {
             }
             Ok(Ok(_)) => start(io::ErrorKind::InvalidData.into()),
             Ok(Err(error)) => start(error),
-            Err(_) => SpawnError::TimedOut { after },
+            Err(error) => error,
         };
         self.undo(launched).await;
         // Only now: until nothing of it is left, the agent counts.
