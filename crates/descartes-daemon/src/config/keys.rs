@@ -69,7 +69,7 @@ pub(crate) const KEYS: &[Key] = &[
     },
     Key {
         name: "shutdown_timeout_secs",
-        help: "Seconds that agents have to end in a shutdown before they are killed.",
+        help: "Seconds that a shutdown takes at most; agents have 80 % of them before they are killed.",
         slot: |settings| Slot::Number(&mut settings.server.shutdown_timeout_secs),
     },
     Key {
