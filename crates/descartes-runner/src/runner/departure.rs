@@ -106,7 +106,16 @@ impl LocalProcessRunner {
         self.inner.spawning.close();
         match departure {
             Departure::Stop => self.stop_all(time).await,
-            Departure::Detach => self.settle_spawns(time).await,
+            Departure::Detach => {
+                self.settle_spawns(time).await;
+                let _ =
+                    tokio::time::timeout_at(time.after_kill(), self.inner.spawning.wait()).await;
+            }
+        }
+        if !self.inner.spawning.is_empty() {
+            tracing::error!(
+                "spawns are under way that do not end; the next start looks after them"
+            );
         }
         let left = self.live();
         self.inner.stopping.cancel();
@@ -122,17 +131,15 @@ impl LocalProcessRunner {
         left
     }
 
-    /// Waits until no spawn is under way. Those that take too long are undone and answered.
+    /// Waits until no spawn is under way. Those that take too long shall be undone, and answered.
     async fn settle_spawns(&self, time: &DepartureTime) {
         let spawning = &self.inner.spawning;
         if spawning.is_empty() {
             return;
         }
         tracing::info!(spawns = spawning.len(), "waiting for spawns under way");
-        if time
-            .wait_for(time.at(SPAWNS_PERCENT), spawning.wait())
-            .await
-        {
+        let half = time.at(SPAWNS_PERCENT);
+        if time.wait_for(half, spawning.wait()).await {
             return;
         }
         tracing::warn!(spawns = spawning.len(), "undoing spawns under way");
@@ -140,12 +147,6 @@ impl LocalProcessRunner {
         // One that stands still would hold up those who wait for it, and outlive the server.
         if let Some(template) = self.template().as_ref() {
             template.kill();
-        }
-        let undone = tokio::time::timeout_at(time.after_kill(), spawning.wait());
-        if undone.await.is_err() {
-            tracing::error!(
-                "spawns are under way that do not end; the next start looks after them"
-            );
         }
     }
 
@@ -156,24 +157,34 @@ impl LocalProcessRunner {
         let mut late = self.live();
         late.retain(|handle| asked.iter().all(|other| other.id() != handle.id()));
         self.ask_to_stop(&late, time);
-        if time
+        if !time
             .wait_for(time.at(GRACE_PERCENT), self.all_ended())
             .await
         {
-            tracing::info!("all agents have ended");
-            return;
+            tracing::warn!(
+                agents = self.live().len(),
+                "killing agents that have not stopped"
+            );
+            self.kill_all();
+            let killed = async {
+                self.inner.spawning.wait().await;
+                // A spawn may have come to its end at the last moment.
+                self.kill_all();
+                self.all_ended().await;
+            };
+            // What becomes of it shows below.
+            let _ = tokio::time::timeout_at(time.after_kill(), killed).await;
         }
-        let left = self.live();
-        tracing::warn!(agents = left.len(), "killing agents that have not stopped");
-        for handle in &left {
+        match self.live().len() {
+            0 => tracing::info!("all agents have ended"),
+            left => tracing::error!(left, "agents did not go in time; their shims go on killing"),
+        }
+    }
+
+    fn kill_all(&self) {
+        for handle in self.live() {
             let reason = EndReason::ServerShutdown;
-            Self::tell(handle, Command::Kill { reason });
-        }
-        let killed = tokio::time::timeout_at(time.after_kill(), self.all_ended());
-        if killed.await.is_err() {
-            tracing::error!("agents are left that did not go in time; their shims go on killing");
-        } else {
-            tracing::info!("all agents have ended");
+            Self::tell(&handle, Command::Kill { reason });
         }
     }
 
@@ -199,7 +210,9 @@ impl LocalProcessRunner {
         }
     }
 
+    /// Waits until no agent runs, nor is about to.
     async fn all_ended(&self) {
+        self.inner.spawning.wait().await;
         for handle in self.live() {
             handle.finished().await;
         }
