@@ -119,16 +119,28 @@ impl<D: Dispatch> Requests<D> {
                 Event::Stop => break Ok(()),
             }
         };
-        // Agents are dealt with, so what is under way ends by itself, or with its time.
-        let end = tokio::time::Instant::now() + LAST_REPLIES;
-        while ended.is_ok() && self.under_way_total > 0 {
-            match tokio::time::timeout_at(end, self.replies.1.recv()).await {
-                Ok(Some(finished)) => self.deliver(finished),
-                Ok(None) | Err(_) => break,
+        if ended.is_ok() {
+            let last_replies = tokio::time::timeout(LAST_REPLIES, self.answer_the_rest());
+            if last_replies.await.is_err() {
+                let requests = self.under_way_total;
+                tracing::warn!(requests, "requests are left that take too long to answer");
             }
         }
         self.socket.close().await;
         ended
+    }
+
+    /// Answers what has come in so far. Agents are dealt with, so that it ends by itself.
+    async fn answer_the_rest(&mut self) {
+        if let Ok(Some(first)) = self.socket.try_recv() {
+            self.take_burst(first);
+        }
+        while self.under_way_total > 0 || self.undecoded_bytes > 0 {
+            tokio::select! {
+                Some(decoded) = self.decoded.1.recv() => self.take_decoded(decoded),
+                Some(finished) = self.replies.1.recv() => self.deliver(finished),
+            }
+        }
     }
 
     async fn next_event(&mut self, stop: &CancellationToken) -> Event {
