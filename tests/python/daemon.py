@@ -41,8 +41,9 @@ class Daemon:
         self.folder = Path(folder)
         self.state_dir = Path(settings.get("state_dir", self.folder / "state"))
         if transport == "tcp":
-            self.endpoint = f"tcp://127.0.0.1:{free_port()}"
-            self.pub_endpoint = f"tcp://127.0.0.1:{free_port()}"
+            port = free_port()
+            self.endpoint = f"tcp://127.0.0.1:{port}"
+            self.pub_endpoint = f"tcp://127.0.0.1:{free_port(other_than=port)}"
         else:
             self.endpoint = f"ipc://{self.folder}/requests"
             self.pub_endpoint = f"ipc://{self.folder}/events"
@@ -206,9 +207,11 @@ def is_alive(pid):
     return bool(status) and status[0] not in (b"Z", b"X")
 
 
-def free_port():
+def free_port(other_than=None):
     while True:
         port = random.choice(PORTS)
+        if port == other_than:
+            continue
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
