@@ -55,7 +55,7 @@ def test_who_waits_for_the_end_of_an_agent_that_is_due_finds_it(launch, connect)
     listed = client.list()
     position = {"epoch": listed["epoch"], "after_sequence": listed["sequence"]}
     client.send("events_request", agent_id=agent, wait_ms=60_000, **position)
-    # The wait is held until something happens; the other client is the proof that it is no more.
+    # Whether that comes before the end or after it makes no difference.
     other.done(agent, "write_stdin", data="go\n")
     assert client.receive()["events"][-1]["status"] == "failed"
     swept(other)

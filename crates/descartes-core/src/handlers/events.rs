@@ -25,13 +25,14 @@ impl Handlers {
         let mut page = log.after(after, limit, request.agent_id);
         page.gap |= !same_run;
         let wait = Duration::from_millis(request.wait_ms.unwrap_or(0));
+        // Who waits for an agent's end looks at the agent then, also if it has come already.
+        let awaited = request.agent_id.filter(|_| !wait.is_zero());
+        let awaited = awaited.and_then(|id| self.agent(id).ok());
+        let reading = awaited.and_then(|agent| agent.reading().ok());
         if !page.events.is_empty() || page.gap || limit == 0 || wait.is_zero() {
             return Dispatched::ready(self.page(request.request_id, page));
         }
         let handlers = self.clone();
-        // Who waits for an agent's end looks at the agent then.
-        let awaited = request.agent_id.and_then(|id| self.agent(id).ok());
-        let reading = awaited.and_then(|agent| agent.reading().ok());
         Dispatched::later(async move {
             let _reading = reading;
             let log = &handlers.shared.events;
