@@ -64,7 +64,7 @@ async fn meet_old_shim(version: u32, name: &str, play: scenarios::Play) {
     let agent_dir = dir.path().join(format!("state/agents/{}", identity.agent));
     let OldShim { watching, playing } = OldShim::start(recording, &agent_dir);
     let scenario = async {
-        let server = Server::Here(TestServer::start_on_socket(dir).await);
+        let server = Server::here(dir).await;
         let pid = u64::try_from(identity.leader.pid).unwrap();
         let mut world = World::new(server, identity.agent, pid, watching).await;
         play(&mut world).await;

@@ -7,7 +7,8 @@ use descartes_core::protocol::{
     AgentId, AgentInfo, AgentStatus, Command, CommandResponse, ControlCommand, ErrorCode, Raw,
     Reply, Request, StdinPosition, Stream,
 };
-use descartes_testkit::{Client, TestServer, socket_endpoint, soon};
+use descartes_testkit::{Client, TestServer, config, socket_endpoint, soon};
+use tempfile::TempDir;
 use tokio::sync::watch;
 
 use super::record::Program;
@@ -52,9 +53,7 @@ impl World {
     /// Ends the server as a crash would and starts it again.
     pub(crate) async fn crash(&mut self) {
         let next = match self.server.take() {
-            Some(Server::Here(test)) => {
-                Server::Here(TestServer::start_on_socket(test.crash().await).await)
-            }
+            Some(Server::Here(test)) => Server::here(test.crash().await).await,
             Some(Server::Program(program)) => Server::Program(program.crash().start().await),
             None => panic!("an earlier start failed"),
         };
@@ -65,9 +64,7 @@ impl World {
     /// Ends the server in order, its agent with it, and starts it again.
     pub(crate) async fn shut_down(&mut self) {
         let next = match self.server.take() {
-            Some(Server::Here(test)) => {
-                Server::Here(TestServer::start_on_socket(test.stop_and_keep().await).await)
-            }
+            Some(Server::Here(test)) => Server::here(test.stop_and_keep().await).await,
             Some(Server::Program(program)) => {
                 Server::Program(program.terminate().await.start().await)
             }
@@ -186,6 +183,13 @@ impl World {
 }
 
 impl Server {
+    /// Today's server with the files in this folder. It listens elsewhere each time, for what a server leaves
+    /// behind that ends as in a crash goes a moment later.
+    pub(crate) async fn here(dir: TempDir) -> Self {
+        let config = config(dir.path());
+        Self::Here(TestServer::start_in(dir, config).await)
+    }
+
     async fn client(&self) -> Client {
         match self {
             Self::Here(test) => test.client().await,
