@@ -65,7 +65,7 @@ async fn a_cgroup_also_knows_those_that_hide() {
 
 /// In the middle of `exec` a process has no environment to be known by.
 async fn nothing_is_left_of_agents_that_do_nothing_but_exec(means: Means) {
-    const AGENTS: usize = 24;
+    const AGENTS: usize = 12;
     let Some(server) = server(means).await else {
         return;
     };

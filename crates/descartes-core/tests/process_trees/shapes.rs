@@ -49,9 +49,10 @@ fn deaf(token: &str, then: &str) -> String {
     format!(
         "trap '' TERM HUP INT
          sleep 1000.{token} &
-         until grep -qa '1000\\.{token}' /proc/$!/cmdline; do sleep 0.02; done
+         {count} -ge 1 ]; do sleep 0.02; done
          echo ready
-         {then}"
+         {then}",
+        count = until_sleepers(token),
     )
 }
 

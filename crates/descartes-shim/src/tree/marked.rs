@@ -33,7 +33,11 @@ pub fn search(agent_id: &str) -> Search {
             Look::Marked => {
                 let process = Process::read(pid).filter(|process| !process.is_dead());
                 // Only now is it known that both are said of the same process.
-                found.extend(process.filter(|_| look(pid, entry.as_bytes()) == Look::Marked));
+                if look(pid, entry.as_bytes()) == Look::Marked {
+                    found.extend(process);
+                } else {
+                    unsure = true;
+                }
             }
             Look::Foreign => {}
             Look::InExec => unsure = true,
@@ -91,10 +95,13 @@ fn look_at_thread(thread: &Path, entry: &[u8]) -> Look {
     if variables.any(|variable| variable == entry) {
         return Look::Marked;
     }
-    let shows_nothing = environment.is_empty() && read("cmdline").is_some_and(|it| it.is_empty());
-    if shows_nothing {
-        Look::InExec
-    } else {
-        Look::Foreign
+    if !environment.is_empty() {
+        return Look::Foreign;
+    }
+    match read("cmdline") {
+        Some(arguments) if arguments.is_empty() => Look::InExec,
+        // What was looked at first may have been what `exec` has replaced meanwhile.
+        Some(_) if read("environ").is_some_and(|now| !now.is_empty()) => Look::InExec,
+        _ => Look::Foreign,
     }
 }
