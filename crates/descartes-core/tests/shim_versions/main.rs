@@ -102,7 +102,7 @@ mod a_server_works_with_older_shims_as_with_its_own {
         meet_old_shim(version, scenario.name, scenario.play).await;
     }
 
-    for_each_version!(meet: ends, paused, polite, output, stdin, no_stdin, full, signals, stopped, forced, shutdown, writers);
+    for_each_version!(meet: ends, paused, polite, output, stdin, no_stdin, full, signals, stopped, forced, shutdown, writers, restored);
 }
 
 mod a_shim_answers_older_servers_as_their_own_did {
@@ -113,7 +113,7 @@ mod a_shim_answers_older_servers_as_their_own_did {
     }
 
     // Not `full`: how much a pipe takes is for the host to say.
-    for_each_version!(meet: ends, paused, polite, output, stdin, no_stdin, signals, stopped, forced, shutdown, writers);
+    for_each_version!(meet: ends, paused, polite, output, stdin, no_stdin, signals, stopped, forced, shutdown, writers, restored);
 }
 
 #[tokio::test]

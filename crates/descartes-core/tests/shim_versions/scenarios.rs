@@ -108,6 +108,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             Box::pin(writers(world))
         })
     },
+    Scenario {
+        since: 3,
+        ..Scenario::new("restored", SLEEPER, |world| Box::pin(restored(world)))
+    },
 ];
 
 fn pause(mode: PauseRequest) -> Command {
@@ -316,5 +320,14 @@ async fn writers(world: &mut World) {
     world.crash().await;
     world.writes(&by("b", "b1 b2 ", 0), 6, 9).await;
     world.prints(Stream::Stdout, "ready\na1 b1 b2 ").await;
+    kill(world).await;
+}
+
+async fn restored(world: &mut World) {
+    world.prints(Stream::Stdout, READY).await;
+    world.crash_and_lose(&["state.json"]).await;
+    let info = world.info().await;
+    assert_eq!(info.status, AgentStatus::Running);
+    assert_eq!(info.pid.map(u64::from), Some(world.pid));
     kill(world).await;
 }

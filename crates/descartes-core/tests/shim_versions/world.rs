@@ -1,5 +1,6 @@
 //! A server with one agent, in which a scenario is played: for real or from a recording.
 
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -52,9 +53,28 @@ impl World {
 
     /// Ends the server as a crash would and starts it again.
     pub(crate) async fn crash(&mut self) {
+        self.crash_and_lose(&[]).await;
+    }
+
+    /// As [`World::crash`], and meanwhile files go from the agent's folder.
+    pub(crate) async fn crash_and_lose(&mut self, files: &[&str]) {
+        let agent = format!("state/agents/{}", self.agent);
+        let lose = |dir: &Path| {
+            for file in files {
+                std::fs::remove_file(dir.join(&agent).join(file)).unwrap();
+            }
+        };
         let next = match self.server.take() {
-            Some(Server::Here(test)) => Server::here(test.crash().await).await,
-            Some(Server::Program(program)) => Server::Program(program.crash().start().await),
+            Some(Server::Here(test)) => {
+                let dir = test.crash().await;
+                lose(dir.path());
+                Server::here(dir).await
+            }
+            Some(Server::Program(program)) => {
+                let program = program.crash();
+                lose(program.dir());
+                Server::Program(program.start().await)
+            }
             None => panic!("an earlier start failed"),
         };
         self.go_on_with(next).await;
