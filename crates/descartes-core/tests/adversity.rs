@@ -8,7 +8,7 @@ use descartes_core::protocol::{
     AgentId, AgentStatus, Command, EndReason, ErrorCode, Limits, PauseRequest, Reply, Request,
     SignalNumber, SignalScope, SpawnRequest, StreamSelection,
 };
-use descartes_testkit::{TestServer, processes_of, shell, shim_of, signal, soon};
+use descartes_testkit::{TestServer, processes_of, processes_whose, shell, shim_of, signal, soon};
 
 #[tokio::test]
 async fn an_agents_own_files_have_the_mode_that_the_servers_umask_gives() {
@@ -261,5 +261,30 @@ async fn a_stop_reaches_an_agent_that_was_stopped_by_a_signal() {
     let ended = client.done(agent.id, &stop).await;
     assert_eq!(ended.get("exit_code").unwrap().as_i64(), Some(7));
     assert_eq!(ended.get("forced").unwrap().as_bool(), Some(false));
+    test.stop().await;
+}
+
+#[tokio::test]
+async fn a_template_that_does_not_answer_is_replaced_and_starts_nothing_twice() {
+    let test = TestServer::start().await;
+    let client = test.client().await;
+    client.spawn("exit 0").await;
+    let mine = format!("PPid:\t{}\n", std::process::id());
+    let is_mine = |pid: &i32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"));
+        status.is_ok_and(|status| status.contains(&mine))
+    };
+    let templates = processes_whose("cmdline", |it| it.starts_with(b"descartes-shim"));
+    let template = templates.into_iter().find(is_mine).expect("a template");
+    signal(template, "STOP");
+    let dir = tempfile::tempdir().unwrap();
+    let ran = dir.path().join("ran");
+    let script = format!("echo once >> {}; echo ready; sleep 1000", ran.display());
+    let agent = client.spawn(&script).await;
+    client.wait_ready(agent.id).await;
+    assert_eq!(std::fs::read_to_string(&ran).unwrap(), "once\n");
+    assert!(!std::path::Path::new(&format!("/proc/{template}/exe")).exists());
+    client.done(agent.id, &Command::Kill).await;
+    assert_eq!(processes_of(agent.id), Vec::<i32>::new());
     test.stop().await;
 }

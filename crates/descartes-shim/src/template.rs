@@ -35,6 +35,21 @@ const DESCRIPTORS: usize = 3;
 /// How long a template may take to fork. One that takes longer was stopped, and is replaced.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Why a template has started no shim, or may have.
+#[derive(Debug, thiserror::Error)]
+pub enum ForkError {
+    /// The template is gone, and was not asked: another one has to be started.
+    #[error("the template of the shims cannot be asked")]
+    NotAsked(#[source] io::Error),
+    /// The template could not fork.
+    #[error("the template of the shims cannot fork: the host has no process or memory left")]
+    NoProcess,
+    /// The template was asked and did not answer: there may be a shim, or come to be one until the
+    /// template is gone.
+    #[error("the template of the shims did not answer")]
+    Unanswered(#[source] io::Error),
+}
+
 /// Set by the constructor: proof that it is in this program and did run.
 static ARMED: AtomicBool = AtomicBool::new(false);
 
@@ -219,36 +234,33 @@ impl Template {
     /// and the first connection that it serves. Returns the shim's pid.
     ///
     /// # Errors
-    /// What the socket says: the template is gone, and another one has to be started. An error of
-    /// `fork(2)` is [`io::ErrorKind::WouldBlock`].
+    /// [`ForkError`].
     pub fn start_shim(
         &self,
         dir: BorrowedFd<'_>,
         lock: BorrowedFd<'_>,
         connection: BorrowedFd<'_>,
-    ) -> io::Result<i32> {
+    ) -> Result<i32, ForkError> {
         let descriptors = [dir, lock, connection];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         control.push(SendAncillaryMessage::ScmRights(&descriptors));
         let parts = [IoSlice::new(b"+")];
-        rustix::net::sendmsg(&self.socket, &parts, &mut control, SendFlags::NOSIGNAL)?;
+        rustix::net::sendmsg(&self.socket, &parts, &mut control, SendFlags::NOSIGNAL)
+            .map_err(|error| ForkError::NotAsked(error.into()))?;
+        let unanswered = |kind: io::ErrorKind| Err(ForkError::Unanswered(kind.into()));
         let mut answer = [0; 4];
-        let received = match rustix::net::recv(&self.socket, &mut answer, RecvFlags::empty()) {
-            Err(rustix::io::Errno::AGAIN) => return Err(io::ErrorKind::TimedOut.into()),
-            received => received?,
-        };
-        match received {
-            (4, _) => match i32::from_le_bytes(answer) {
+        match rustix::net::recv(&self.socket, &mut answer, RecvFlags::empty()) {
+            Ok((4, _)) => match i32::from_le_bytes(answer) {
                 pid if pid > 0 => Ok(pid),
-                _ => Err(io::ErrorKind::WouldBlock.into()),
+                _ => Err(ForkError::NoProcess),
             },
-            _ => Err(io::ErrorKind::BrokenPipe.into()),
+            Ok(_) => unanswered(io::ErrorKind::BrokenPipe),
+            Err(rustix::io::Errno::AGAIN) => unanswered(io::ErrorKind::TimedOut),
+            Err(error) => Err(ForkError::Unanswered(error.into())),
         }
     }
-}
 
-impl Template {
     /// Ends the template, whoever waits for its answer: they get an error.
     pub fn kill(&self) {
         // It keeps its pid until it is waited for, when this is dropped.

@@ -1,14 +1,12 @@
 //! Starting one agent.
 
 use std::io;
-use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use descartes_protocol::{AgentId, SpawnRequest};
 use descartes_shim::record::Spec;
-use descartes_shim::template::Template;
 use descartes_shim::tree::Process;
 use descartes_shim::wire::{Hello, Message};
 use sha2::{Digest, Sha256};
@@ -25,14 +23,10 @@ use crate::link::Link;
 use crate::owner::{Connection, Owner};
 use crate::prepare::{self, Surroundings};
 use crate::spawns::{Claim, Pending};
-use crate::store::{self, Notes, SpawnKey};
+use crate::store::{Notes, SpawnKey};
 use crate::watcher::Watcher;
 
-/// How long a shim may take to go that nobody has seen.
-const UNSEEN_PATIENCE: Duration = Duration::from_secs(5);
-
-/// Pause between two looks at it.
-const UNSEEN_INTERVAL: Duration = Duration::from_millis(5);
+mod forking;
 
 /// A shim that was forked and has not yet said whether its agent runs.
 struct Launched {
@@ -180,13 +174,7 @@ impl LocalProcessRunner {
             .store
             .create(id, &spec)
             .map_err(failed("create the agent's folder"))?;
-        let forked = (|| {
-            let (ours, theirs) = UnixStream::pair()?;
-            let pid = self
-                .fork(|template| template.start_shim(dir.as_fd(), lock.as_fd(), theirs.as_fd()))?;
-            Ok((ours, Process::read(pid)))
-        })();
-        match forked {
+        match self.fork(&dir, &lock) {
             Ok((connection, shim)) => Ok(Launched {
                 id,
                 spec,
@@ -199,52 +187,6 @@ impl LocalProcessRunner {
                 self.undo_unseen(id, &spec);
                 Err(failed("start the agent's shim")(error))
             }
-        }
-    }
-
-    /// Has the template do something, with a new one if it is gone.
-    fn fork(&self, start: impl Fn(&Template) -> io::Result<i32>) -> io::Result<i32> {
-        let turn = self.inner.template_turn.lock();
-        let _turn = turn.unwrap_or_else(PoisonError::into_inner);
-        let running = self.template().clone();
-        if let Some(running) = running {
-            match start(&running) {
-                Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
-                    tracing::warn!(%error, "the template of the shims is gone");
-                }
-                result => return result,
-            }
-        }
-        if self.inner.giving_up.is_cancelled() {
-            return Err(io::Error::other("the server is shutting down"));
-        }
-        let fresh = Arc::new(Template::start()?);
-        *self.template() = Some(Arc::clone(&fresh));
-        start(&fresh)
-    }
-
-    /// The template, as long as it is not to be asked for anything.
-    pub(super) fn template(&self) -> MutexGuard<'_, Option<Arc<Template>>> {
-        let template = self.inner.template.lock();
-        template.unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Undoes a spawn whose shim may have been forked by a template that did not say so. As long
-    /// as it lives, it has the folder's lock. Blocks.
-    fn undo_unseen(&self, id: AgentId, spec: &Spec) {
-        let deadline = std::time::Instant::now() + UNSEEN_PATIENCE;
-        let dir = self.inner.store.agent_dir(id);
-        loop {
-            eradicate(&spec.agent_id, spec.cgroup.as_deref(), None);
-            if !store::is_locked(&dir).unwrap_or(false) {
-                let _ = self.inner.store.remove(id);
-                return;
-            }
-            if std::time::Instant::now() >= deadline {
-                tracing::error!(agent = %id, "failed to undo a spawn; the next start looks after it");
-                return;
-            }
-            std::thread::sleep(UNSEEN_INTERVAL);
         }
     }
 

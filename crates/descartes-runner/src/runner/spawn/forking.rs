@@ -1,0 +1,105 @@
+//! Having the template fork a shim, and never two for one agent.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use descartes_protocol::AgentId;
+use descartes_shim::record::Spec;
+use descartes_shim::template::{ForkError, Template};
+use descartes_shim::tree::Process;
+use rustix::net::RecvFlags;
+
+use crate::eradicate::eradicate;
+use crate::runner::LocalProcessRunner;
+use crate::store;
+
+/// How long a shim may take to speak, or to go, of which the template has said nothing.
+const UNSEEN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Pause between two looks at it.
+const UNSEEN_INTERVAL: Duration = Duration::from_millis(5);
+
+/// The connection to a new shim, and the shim if it is known which process it is.
+type Forked = (UnixStream, Option<Process>);
+
+impl LocalProcessRunner {
+    /// Has the template fork the shim of the agent whose folder and lock these are, with a new
+    /// template where there is none. Blocks.
+    pub(super) fn fork(&self, dir: &File, lock: &File) -> io::Result<Forked> {
+        let turn = self.inner.template_turn.lock();
+        let _turn = turn.unwrap_or_else(PoisonError::into_inner);
+        let running = self.template().clone();
+        if let Some(running) = running {
+            if let Some(forked) = ask(&running, dir, lock)? {
+                return Ok(forked);
+            }
+            tracing::warn!("the template of the shims is gone; starting another");
+        }
+        if self.inner.giving_up.is_cancelled() {
+            return Err(io::Error::other("the server is shutting down"));
+        }
+        let fresh = Arc::new(Template::start()?);
+        *self.template() = Some(Arc::clone(&fresh));
+        ask(&fresh, dir, lock)?
+            .ok_or_else(|| io::Error::other("the template of the shims does not start"))
+    }
+
+    /// The template, as long as it is not to be asked for anything.
+    pub(in crate::runner) fn template(&self) -> MutexGuard<'_, Option<Arc<Template>>> {
+        let template = self.inner.template.lock();
+        template.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Undoes a spawn whose shim may have been forked by a template that did not say so. As long
+    /// as it lives, it has the folder's lock. Blocks.
+    pub(super) fn undo_unseen(&self, id: AgentId, spec: &Spec) {
+        let deadline = std::time::Instant::now() + UNSEEN_PATIENCE;
+        let dir = self.inner.store.agent_dir(id);
+        loop {
+            eradicate(&spec.agent_id, spec.cgroup.as_deref(), None);
+            if !store::is_locked(&dir).unwrap_or(false) {
+                let _ = self.inner.store.remove(id);
+                return;
+            }
+            if std::time::Instant::now() >= deadline {
+                tracing::error!(agent = %id, "failed to undo a spawn; the next start looks after it");
+                return;
+            }
+            std::thread::sleep(UNSEEN_INTERVAL);
+        }
+    }
+}
+
+/// `None` where the template is gone and has left no shim.
+fn ask(template: &Template, dir: &File, lock: &File) -> io::Result<Option<Forked>> {
+    let (ours, theirs) = UnixStream::pair()?;
+    match template.start_shim(dir.as_fd(), lock.as_fd(), theirs.as_fd()) {
+        Ok(pid) => Ok(Some((ours, Process::read(pid)))),
+        Err(ForkError::NotAsked(error)) => {
+            tracing::debug!(%error, "the template of the shims cannot be asked");
+            Ok(None)
+        }
+        Err(ForkError::NoProcess) => Err(io::ErrorKind::WouldBlock.into()),
+        Err(ForkError::Unanswered(error)) => {
+            tracing::warn!(%error, "the template of the shims did not answer");
+            // Only once it has gone is it decided whether it has forked.
+            template.kill();
+            drop(theirs);
+            Ok(says_something(&ours)?.then_some((ours, None)))
+        }
+    }
+}
+
+/// Whether there is a shim at the other end: it speaks first. Where there is none, the connection
+/// is closed. Blocks.
+fn says_something(connection: &UnixStream) -> io::Result<bool> {
+    connection.set_read_timeout(Some(UNSEEN_PATIENCE))?;
+    let mut byte = [0];
+    let (count, _) = rustix::net::recv(connection, &mut byte, RecvFlags::PEEK)?;
+    connection.set_read_timeout(None)?;
+    Ok(count > 0)
+}
