@@ -1,14 +1,11 @@
 """Finished agents that go, and what stays of them."""
 
-import contextlib
 import os
-import subprocess
-import tempfile
 
 import pytest
 
-from client import Client, new_id
-from daemon import Daemon
+import disks
+from client import new_id
 from waiting import eventually
 
 SPARE_NOBODY = {"retain_finished": 0}
@@ -92,54 +89,27 @@ def test_nothing_of_removed_agents_is_left_but_their_request_ids(launch, connect
 
 
 @pytest.fixture
-def small_disk():
-    """A server's folder on a disk of 4 MiB."""
-    folder = tempfile.mkdtemp(prefix="descartes-")
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m,mode=0700", "descartes-test", folder]
-    if subprocess.run(mount, capture_output=True).returncode != 0:
-        os.rmdir(folder)
-        pytest.skip("this host lets nobody mount a tmpfs here: it takes root")
-    server = Daemon(folder, retain_finished=0)
-    try:
-        yield server
-    finally:
-        if server.process is not None:
-            server.process.kill()
-            server.process.wait()
-        for pid in server.processes():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, 9)
-        eventually(
-            lambda: subprocess.run(["umount", folder], capture_output=True).returncode == 0,
-            "the end of the small disk",
-        )
-        os.rmdir(folder)
+def small_disk(state_dir):
+    """A server's state on a disk of 4 MiB."""
+    with disks.tmpfs(state_dir, "4m") as disk:
+        yield disk
 
 
-def fill(folder, name):
-    """Takes all the room that is left."""
-    with open(folder / name, "wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(bytes(4096))
-    assert os.statvfs(folder).f_bavail == 0
-
-
-def test_a_full_disk_keeps_no_agent_and_forgets_no_request(small_disk):
-    server = small_disk.start()
+def test_a_full_disk_keeps_no_agent_and_forgets_no_request(small_disk, launch, connect):
+    server = launch(state_dir=str(small_disk.path), **SPARE_NOBODY)
     request_id, task = new_id(), "head -c 100000 /dev/zero; read -r line"
-    with Client(server.endpoint) as client:
-        agent = client.try_spawn(task, request_id=request_id)["agent_info"]["id"]
-        # No read, which would keep the agent.
-        eventually(
-            lambda: client.info(agent)["output"]["stdout_bytes"] == 100_000, "the agent's output"
-        )
-        fill(server.folder, "filler 1")
-        client.done(agent, "write_stdin", data="go\n")
-        gone(client, agent)
-        # A server starts on a full disk as well.
-        fill(server.folder, "filler 2")
-        for _ in range(2):
-            reply = client.try_spawn(task, request_id=request_id)
-            assert reply["error_code"] == "agent_not_found"
-            server.restart()
-        assert server.stop() == 0
+    client = connect(server)
+    agent = client.try_spawn(task, request_id=request_id)["agent_info"]["id"]
+    # No read, which would keep the agent.
+    eventually(
+        lambda: client.info(agent)["output"]["stdout_bytes"] == 100_000, "the agent's output"
+    )
+    small_disk.fill()
+    client.done(agent, "write_stdin", data="go\n")
+    gone(client, agent)
+    # A server starts on a full disk as well.
+    small_disk.fill()
+    for _ in range(2):
+        reply = client.try_spawn(task, request_id=request_id)
+        assert reply["error_code"] == "agent_not_found"
+        server.restart()
