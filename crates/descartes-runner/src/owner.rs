@@ -346,6 +346,14 @@ impl Owner {
 }
 
 fn in_words(exit: &Exit) -> String {
+    let how = how_in_words(exit);
+    if exit.left_over.is_empty() {
+        return how;
+    }
+    format!("{how}; processes {:?} could not be killed", exit.left_over)
+}
+
+fn how_in_words(exit: &Exit) -> String {
     let how = match (exit.exit_code, exit.exit_signal) {
         (Some(code), _) => format!("exited with code {code}"),
         (None, Some(signal)) => format!("ended by signal {signal}"),

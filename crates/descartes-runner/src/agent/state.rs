@@ -214,6 +214,11 @@ impl AgentState {
         }
     }
 
+    /// How long the output is, as far as is known.
+    pub(crate) fn sizes(&self) -> Sizes {
+        self.sizes
+    }
+
     /// Takes what the shim says of a pause; returns whether that is news.
     pub(crate) fn set_paused(&mut self, now: Option<Paused>) -> bool {
         match &mut self.phase {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use descartes_shim::record::{self, EndReason, Exit, Record, Spec, State, StreamEnd, WallTime};
 use descartes_shim::segments;
 use descartes_shim::tree::Process;
+use descartes_shim::wire::Sizes;
 
 use crate::agent::Agent;
 use crate::eradicate::eradicate;
@@ -40,7 +41,8 @@ pub(super) fn look_for_shim(agent: &Agent, may_connect: bool) -> io::Result<Shim
     }
     tracing::error!(agent = %agent.id, "the agent's shim died; killing what is left of the agent");
     let left = eradicate(&agent.id.to_string(), leaf(dir)?.as_deref(), None);
-    Ok(Shim::Gone(lost(dir, &left)))
+    let told = agent.state().sizes();
+    Ok(Shim::Gone(lost(dir, told, &left)))
 }
 
 /// A record; one that cannot be understood counts as missing.
@@ -58,9 +60,10 @@ fn leaf(dir: &Path) -> io::Result<Option<PathBuf>> {
     Ok(readable::<Spec>(dir, record::SPEC)?.and_then(|spec| spec.cgroup))
 }
 
-/// Records the end of an agent whose shim died before it could. Where the disk does not take the
-/// record, the next start comes to the same end. Blocks.
-pub(crate) fn lost(dir: &Path, left: &[Process]) -> Exit {
+/// Records the end of an agent whose shim died before it could. `told` is how long its output was by
+/// the shim's last word. Where the disk does not take the record, the next start comes to the same
+/// end. Blocks.
+pub(crate) fn lost(dir: &Path, told: Sizes, left: &[Process]) -> Exit {
     let exit = Exit {
         version: record::VERSION,
         exit_code: None,
@@ -68,8 +71,8 @@ pub(crate) fn lost(dir: &Path, left: &[Process]) -> Exit {
         reason: EndReason::Lost,
         forced: false,
         finished_at: WallTime::now(),
-        stdout: kept(&dir.join("stdout")),
-        stderr: kept(&dir.join("stderr")),
+        stdout: end_of(&dir.join("stdout"), told.stdout, told.stdout_lost),
+        stderr: end_of(&dir.join("stderr"), told.stderr, told.stderr_lost),
         left_over: left.iter().map(|process| process.pid).collect(),
     };
     let recorded = File::open(dir).and_then(|dir| record::write(&dir, record::EXIT, &exit));
@@ -79,12 +82,39 @@ pub(crate) fn lost(dir: &Path, left: &[Process]) -> Exit {
     exit
 }
 
-/// What is on disk of a stream; nothing, where the disk does not say.
-fn kept(stream: &Path) -> StreamEnd {
+/// How a stream ended, by what is on disk of it, but no less than was told. Where the disk does not
+/// say, nothing of it is kept.
+fn end_of(stream: &Path, bytes_told: u64, lost_told: u64) -> StreamEnd {
     let extent = segments::extent(stream).unwrap_or_default();
+    let gaps = (extent.end - extent.first).saturating_sub(extent.bytes);
+    let missing = bytes_told.saturating_sub(extent.end);
     StreamEnd {
-        bytes: extent.end,
-        lost: (extent.end - extent.first).saturating_sub(extent.bytes),
+        bytes: extent.end.max(bytes_told),
+        lost: gaps.saturating_add(missing).max(lost_told),
         kept: extent.bytes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_agents_output_is_no_shorter_than_was_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let stdout = dir.path().join("stdout");
+        std::fs::create_dir(&stdout).unwrap();
+        std::fs::write(stdout.join(segments::name(0)), "0123456789").unwrap();
+        let told = Sizes {
+            stdout: 15,
+            stdout_lost: 5,
+            stderr: 7,
+            stderr_lost: 7,
+        };
+        let exit = lost(dir.path(), told, &[]);
+        let end = |bytes, lost, kept| StreamEnd { bytes, lost, kept };
+        assert_eq!((exit.stdout, exit.stderr), (end(15, 5, 10), end(7, 7, 0)));
+        let exit = lost(dir.path(), Sizes::default(), &[]);
+        assert_eq!((exit.stdout, exit.stderr), (end(10, 0, 10), end(0, 0, 0)));
     }
 }

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use descartes_protocol::AgentId;
 use descartes_shim::cgroup;
-use descartes_shim::record::{self, Exit, State};
+use descartes_shim::record::{self, Exit, Spec, State};
 use descartes_shim::segments;
+use descartes_shim::wire::Sizes;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -202,10 +203,7 @@ impl LocalProcessRunner {
                 exit,
             ))),
             Found::Lost { spec, notes, state } => {
-                let shim = state.as_ref().and_then(store::living_shim);
-                let left = eradicate(&spec.agent_id, spec.cgroup.as_deref(), shim);
-                let exit = owner::lost(&dir, &left);
-                tracing::error!(agent = %id, "the agent's shim died while no server was there; its processes were killed");
+                let exit = self.bury(id, &spec, state.as_ref());
                 Ok(Looked::Finished(self.finished(
                     id,
                     notes,
@@ -273,6 +271,14 @@ impl LocalProcessRunner {
         AgentHandle {
             agent: Arc::new(agent),
         }
+    }
+
+    /// Kills what is left of an agent whose shim died while no server was there. Blocks.
+    fn bury(&self, id: AgentId, spec: &Spec, state: Option<&State>) -> Exit {
+        let shim = state.and_then(store::living_shim);
+        let left = eradicate(&spec.agent_id, spec.cgroup.as_deref(), shim);
+        tracing::error!(agent = %id, "the agent's shim died while no server was there; its processes were killed");
+        owner::lost(&self.inner.store.agent_dir(id), Sizes::default(), &left)
     }
 
     fn set_record_aside(&self, id: AgentId, damage: &Damage) {
