@@ -122,9 +122,11 @@ mod tests {
     async fn who_waits_gets_the_descriptor_that_comes_free() {
         let descriptors = Descriptors::new(1);
         let taken = descriptors.try_take().unwrap();
-        assert!(descriptors.try_take().is_none());
-        let waiting = descriptors.wait();
+        let mut waiting = std::pin::pin!(descriptors.wait());
+        let in_vain = tokio::time::timeout(std::time::Duration::ZERO, waiting.as_mut());
+        assert!(in_vain.await.is_err());
         drop(taken);
         waiting.await;
+        assert!(descriptors.try_take().is_some(), "it is given back");
     }
 }

@@ -266,7 +266,7 @@ fn read(dir: &Path, alive: bool, damaged: &mut Vec<Damage>) -> io::Result<Found>
     let state: Option<State> = whole(dir, record::STATE, damaged)?;
     let exit: Option<Exit> = whole(dir, record::EXIT, damaged)?;
     let Some(spec) = spec else {
-        let was_there = state.is_some() || exit.is_some() || !damaged.is_empty();
+        let was_there = state.is_some() || exit.is_some() || !damaged.is_empty() || has_output(dir);
         return Ok(match (alive, was_there) {
             (true, _) => Found::AliveUnknown,
             (false, true) => Found::Unknown,
@@ -318,8 +318,19 @@ fn lives_without_lock(dir: &Path) -> io::Result<bool> {
     if dir.join(record::LOCK).exists() {
         return Ok(false);
     }
-    let state: Option<State> = whole(dir, record::STATE, &mut Vec::new())?;
+    let state: Option<State> = readable(dir, record::STATE)?;
     Ok(state.as_ref().and_then(living_shim).is_some())
+}
+
+/// Whether the agent has written anything: then it was started, whatever became of the records.
+fn has_output(dir: &Path) -> bool {
+    let streams = ["stdout", "stderr"];
+    streams.iter().any(|stream| dir.join(stream).exists())
+}
+
+/// A record; one that cannot be understood counts as missing.
+pub(crate) fn readable<T: Record>(dir: &Path, name: &'static str) -> io::Result<Option<T>> {
+    whole(dir, name, &mut Vec::new())
 }
 
 /// Reads a record; one that cannot be understood is noted in `damaged` and counts as missing.

@@ -25,7 +25,7 @@
 
 pub mod cgroup;
 mod connection;
-mod home;
+mod folder;
 pub mod lifecycle;
 mod output;
 mod process;

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::cgroup;
 use crate::connection::Connection;
-use crate::home::{self, Home};
+use crate::folder::{self, Folder};
 use crate::lifecycle::{Lifecycle, Moment};
 use crate::output::OutputStream;
 use crate::process::{self, StartError, Started, Tree, While};
@@ -30,7 +30,9 @@ const BUFFER_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct Shim {
     spec: Spec,
-    home: Home,
+    folder: Folder,
+    /// Which making of the folder has all records and output in it.
+    furnished: u32,
     state: State,
     recorder: Recorder,
     lifecycle: Lifecycle,
@@ -82,8 +84,8 @@ pub(crate) fn run(dir: OwnedFd, lock: OwnedFd, connection: OwnedFd) -> i32 {
 
 impl Shim {
     fn start(dir: OwnedFd, lock: OwnedFd, clock: Instant) -> Result<Self, StartError> {
-        let folder = home::by_descriptor(&dir);
-        let spec: Spec = record::read(&folder, record::SPEC)
+        let path = folder::by_descriptor(&dir);
+        let spec: Spec = record::read(&path, record::SPEC)
             .and_then(|spec| spec.ok_or(std::io::ErrorKind::NotFound.into()))
             .during(|| "read the agent's spec.json".to_owned())?;
         name_process(&spec.agent_id);
@@ -94,14 +96,17 @@ impl Shim {
         let end_signals = SignalPipe::catch(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP])
             .during(|| "catch SIGTERM".to_owned())?;
         signals::survive_long_files().during(|| "catch SIGXFSZ".to_owned())?;
-        let home = Home::open(dir, lock).during(|| "listen on control.sock".to_owned())?;
-        let again = |what: &'static str| home.dir().try_clone_to_owned().during(|| what.to_owned());
-        let recorder = Recorder::reserve(again("duplicate a descriptor")?)
+        let folder = Folder::open(dir, lock).during(|| "listen on control.sock".to_owned())?;
+        let again =
+            |what: &'static str| folder.dir().try_clone_to_owned().during(|| what.to_owned());
+        let mut recorder = Recorder::unreserved(again("duplicate a descriptor")?);
+        recorder
+            .reserve()
             .during(|| "reserve space for the exit record".to_owned())?;
         let tree = make_tree(&spec).during(|| "make the agent's cgroup".to_owned())?;
         let (stdout_dir, stderr_dir) = (again("copy stdout")?, again("copy stderr")?);
         // Last: nothing that can fail comes after it.
-        let (started, state) = start_agent(&spec, &tree, home.dir())?;
+        let (started, state) = start_agent(&spec, &tree, folder.dir())?;
         let bytes_max = spec.limits.output_bytes_max;
         Ok(Self {
             stdin: stdin_queue(&spec, started.stdin),
@@ -118,7 +123,8 @@ impl Shim {
             end_waiters: Vec::new(),
             paused: None,
             spec,
-            home,
+            folder,
+            furnished: 0,
             state,
             recorder,
             tree,

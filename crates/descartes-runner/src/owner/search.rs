@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use descartes_shim::record::{self, EndReason, Exit, Record, Spec, State, StreamEnd, WallTime};
+use descartes_shim::record::{self, EndReason, Exit, Spec, State, StreamEnd, WallTime};
 use descartes_shim::segments;
 use descartes_shim::tree::Process;
 use descartes_shim::wire::Sizes;
@@ -23,7 +23,8 @@ pub(super) enum Shim {
     Gone(Exit),
 }
 
-/// Blocks.
+/// Looks where the agent's shim is, and buries the agent if it has gone. Connects only if the server
+/// has a descriptor for it. Blocks.
 pub(super) fn look_for_shim(agent: &Agent, may_connect: bool) -> io::Result<Shim> {
     let dir = &agent.dir;
     if store::is_locked(dir)? {
@@ -36,7 +37,7 @@ pub(super) fn look_for_shim(agent: &Agent, may_connect: bool) -> io::Result<Shim
     if !dir.join(record::LOCK).exists() && agent.state().has_living_shim() {
         return Ok(Shim::Between);
     }
-    if let Some(exit) = readable(dir, record::EXIT)? {
+    if let Some(exit) = store::readable(dir, record::EXIT)? {
         return Ok(Shim::Gone(exit));
     }
     tracing::error!(agent = %agent.id, "the agent's shim died; killing what is left of the agent");
@@ -45,19 +46,11 @@ pub(super) fn look_for_shim(agent: &Agent, may_connect: bool) -> io::Result<Shim
     Ok(Shim::Gone(lost(dir, told, &left)))
 }
 
-/// A record; one that cannot be understood counts as missing.
-fn readable<T: Record>(dir: &Path, name: &str) -> io::Result<Option<T>> {
-    match record::read(dir, name) {
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(None),
-        result => result,
-    }
-}
-
 fn leaf(dir: &Path) -> io::Result<Option<PathBuf>> {
-    if let Some(state) = readable::<State>(dir, record::STATE)? {
+    if let Some(state) = store::readable::<State>(dir, record::STATE)? {
         return Ok(state.cgroup);
     }
-    Ok(readable::<Spec>(dir, record::SPEC)?.and_then(|spec| spec.cgroup))
+    Ok(store::readable::<Spec>(dir, record::SPEC)?.and_then(|spec| spec.cgroup))
 }
 
 /// Records the end of an agent whose shim died before it could. `told` is how long its output was by

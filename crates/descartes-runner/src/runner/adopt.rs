@@ -170,16 +170,13 @@ impl LocalProcessRunner {
     fn look_at(&self, id: AgentId) -> io::Result<Looked> {
         let dir = self.inner.store.agent_dir(id);
         let Look { found, damaged } = self.inner.store.look_at(id)?;
-        let whole_folder = matches!(found, Found::Unknown);
-        for damage in damaged.iter().filter(|_| !whole_folder) {
-            self.set_record_aside(id, damage);
-        }
         match found {
             Found::Alive {
                 notes,
                 state,
                 stdin_bytes_max,
             } => {
+                self.set_records_aside(id, &damaged);
                 let descriptor = self.inner.descriptors.try_take();
                 let stream = match &descriptor {
                     Some(_) => link::connect(&dir),
@@ -195,21 +192,19 @@ impl LocalProcessRunner {
                     descriptor,
                 })))
             }
-            Found::AliveUnknown => Ok(Looked::Unreadable(link::connect(&dir))),
-            Found::Ended { notes, state, exit } => Ok(Looked::Finished(self.finished(
-                id,
-                notes,
-                state.as_ref(),
-                exit,
-            ))),
+            Found::AliveUnknown => {
+                self.set_records_aside(id, &damaged);
+                Ok(Looked::Unreadable(link::connect(&dir)))
+            }
+            Found::Ended { notes, state, exit } => {
+                self.set_records_aside(id, &damaged);
+                let finished = self.finished(id, notes, state.as_ref(), exit);
+                Ok(Looked::Finished(finished))
+            }
             Found::Lost { spec, notes, state } => {
-                let exit = self.bury(id, &spec, state.as_ref());
-                Ok(Looked::Finished(self.finished(
-                    id,
-                    notes,
-                    state.as_ref(),
-                    exit,
-                )))
+                let exit = self.bury(id, &spec, state.as_ref(), damaged);
+                let finished = self.finished(id, notes, state.as_ref(), exit);
+                Ok(Looked::Finished(finished))
             }
             Found::NeverStarted { spec } => {
                 let leaf = spec.as_ref().and_then(|spec| spec.cgroup.as_deref());
@@ -218,16 +213,7 @@ impl LocalProcessRunner {
                 Ok(Looked::Nothing)
             }
             Found::Unknown => {
-                let leaf = self.inner.cgroups.as_ref();
-                let leaf = leaf.map(|base| base.leaf(&id.to_string()));
-                eradicate(&id.to_string(), leaf.as_deref(), None);
-                let reasons = damaged.iter().map(|damage| damage.reason.as_str());
-                let reasons: Vec<&str> = reasons.collect();
-                let reason = match reasons.as_slice() {
-                    [] => format!("{} is missing", record::SPEC),
-                    reasons => reasons.join("; "),
-                };
-                self.set_aside(&id.to_string(), &reason);
+                self.clear_away(id, &damaged);
                 Ok(Looked::Nothing)
             }
         }
@@ -273,12 +259,49 @@ impl LocalProcessRunner {
         }
     }
 
-    /// Kills what is left of an agent whose shim died while no server was there. Blocks.
-    fn bury(&self, id: AgentId, spec: &Spec, state: Option<&State>) -> Exit {
+    /// Kills what is left of an agent whose shim died while no server was there, and records that it
+    /// was lost. Blocks.
+    fn bury(
+        &self,
+        id: AgentId,
+        spec: &Spec,
+        state: Option<&State>,
+        mut damaged: Vec<Damage>,
+    ) -> Exit {
+        let dir = self.inner.store.agent_dir(id);
         let shim = state.and_then(store::living_shim);
         let left = eradicate(&spec.agent_id, spec.cgroup.as_deref(), shim);
         tracing::error!(agent = %id, "the agent's shim died while no server was there; its processes were killed");
-        owner::lost(&self.inner.store.agent_dir(id), Sizes::default(), &left)
+        let in_the_way: Vec<Damage> = damaged
+            .extract_if(.., |damage| damage.record == record::EXIT)
+            .collect();
+        self.set_records_aside(id, &in_the_way);
+        let exit = owner::lost(&dir, Sizes::default(), &left);
+        // A record of the processes, damaged or not, says that the agent was started. It stays until
+        // another one says so.
+        if dir.join(record::EXIT).exists() {
+            self.set_records_aside(id, &damaged);
+        }
+        exit
+    }
+
+    /// Kills what is left of an agent that nothing is known of, and sets all of it aside. Blocks.
+    fn clear_away(&self, id: AgentId, damaged: &[Damage]) {
+        let leaf = self.inner.cgroups.as_ref();
+        let leaf = leaf.map(|base| base.leaf(&id.to_string()));
+        eradicate(&id.to_string(), leaf.as_deref(), None);
+        let reasons: Vec<&str> = damaged.iter().map(|it| it.reason.as_str()).collect();
+        let reason = match reasons.as_slice() {
+            [] => format!("{} is missing", record::SPEC),
+            reasons => reasons.join("; "),
+        };
+        self.set_aside(&id.to_string(), &reason);
+    }
+
+    fn set_records_aside(&self, id: AgentId, damaged: &[Damage]) {
+        for damage in damaged {
+            self.set_record_aside(id, damage);
+        }
     }
 
     fn set_record_aside(&self, id: AgentId, damage: &Damage) {

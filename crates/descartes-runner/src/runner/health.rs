@@ -2,6 +2,7 @@
 //! that is connected does not look whether its folder is still there.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::time::Duration;
 
 use descartes_protocol::AgentId;
@@ -16,14 +17,14 @@ const RESTORE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is wrong with some agents.
 #[derive(Default)]
-struct Ailing {
+struct Findings {
     /// Their shims stand still.
     stopped: Vec<AgentHandle>,
-    /// Their folders, or the locks in them, are gone.
-    homeless: Vec<AgentHandle>,
+    /// Something is missing in their folders, or the folders are.
+    incomplete: Vec<AgentHandle>,
 }
 
-/// Looks after all agents, until the runner stops. A look is a line of `/proc` and a file's name
+/// Looks after all agents, until the runner stops. A look is a line of `/proc` and three names of files
 /// per agent, and wakes nobody who is well.
 pub(super) async fn check_regularly(runner: LocalProcessRunner) {
     let secs = runner
@@ -44,11 +45,11 @@ pub(super) async fn check_regularly(runner: LocalProcessRunner) {
             return;
         }
         let agents: Vec<AgentHandle> = runner.agents(None);
-        let Ok(ailing) = blocking(move || look_at(&agents)).await else {
+        let Ok(findings) = blocking(move || look_at(&agents)).await else {
             return;
         };
-        told.retain(|id| ailing.stopped.iter().any(|handle| handle.id() == *id));
-        for handle in ailing.stopped {
+        told.retain(|id| findings.stopped.iter().any(|handle| handle.id() == *id));
+        for handle in findings.stopped {
             if told.insert(handle.id()) {
                 tell(
                     &runner,
@@ -57,7 +58,7 @@ pub(super) async fn check_regularly(runner: LocalProcessRunner) {
                 );
             }
         }
-        for handle in ailing.homeless {
+        for handle in findings.incomplete {
             let (runner, stopping) = (runner.clone(), stopping.clone());
             runner.inner.tasks.clone().spawn(async move {
                 stopping
@@ -69,20 +70,25 @@ pub(super) async fn check_regularly(runner: LocalProcessRunner) {
 }
 
 /// Blocks.
-fn look_at(agents: &[AgentHandle]) -> Ailing {
-    let mut ailing = Ailing::default();
+fn look_at(agents: &[AgentHandle]) -> Findings {
+    let mut findings = Findings::default();
     for handle in agents {
         let state = handle.agent.state();
         let stopped = state.stopped_shim().is_some();
         let can_restore = state.can_restore();
         drop(state);
         if stopped {
-            ailing.stopped.push(handle.clone());
-        } else if can_restore && !handle.agent.dir.join(record::LOCK).exists() {
-            ailing.homeless.push(handle.clone());
+            findings.stopped.push(handle.clone());
+        } else if can_restore && !has_all_records(&handle.agent.dir) {
+            findings.incomplete.push(handle.clone());
         }
     }
-    ailing
+    findings
+}
+
+fn has_all_records(dir: &Path) -> bool {
+    let records = [record::LOCK, record::SPEC, record::STATE];
+    records.iter().all(|name| dir.join(name).exists())
 }
 
 /// Has an agent's shim make its folder anew, so that a later server finds the agent.
@@ -92,12 +98,12 @@ async fn restore(runner: &LocalProcessRunner, handle: &AgentHandle) {
         Ok(Ok(())) => tell(
             runner,
             handle,
-            "the agent's folder was removed; its shim has made it anew, and the output in it is lost",
+            "the agent's folder was not complete; its shim has put back what it can",
         ),
         // It has ended meanwhile, and its folder went with it.
         Ok(Err(_)) if handle.agent.state().is_finished() => {}
         Ok(Err(error)) => {
-            tracing::error!(agent = %id, %error, "the agent's folder is gone: a later server will not find the agent");
+            tracing::error!(agent = %id, %error, "the agent's folder is not complete: a later server may not find the agent");
         }
         Err(_) => {
             tracing::warn!(agent = %id, "the agent's shim does not make its folder anew in time");

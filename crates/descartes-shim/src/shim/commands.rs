@@ -186,7 +186,7 @@ impl Shim {
                 break;
             }
         }
-        self.look_after_home();
+        self.look_after_folder();
         self.stdout.settle();
         self.stderr.settle();
         let exit = self.exit();

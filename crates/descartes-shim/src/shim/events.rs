@@ -81,7 +81,7 @@ impl Shim {
         };
         input(Source::Children, self.child_signals.descriptor());
         input(Source::EndSignal, self.end_signals.descriptor());
-        input(Source::Listener, self.home.listener());
+        input(Source::Listener, self.folder.listener());
         if let Some(leader) = &self.leader {
             input(Source::Leader, leader.as_fd());
         }
@@ -140,13 +140,13 @@ impl Shim {
             self.timers.output_came(now);
         }
         if lost {
-            self.timers.home_doubtful();
+            self.timers.doubt_folder();
         }
     }
 
     fn accept(&mut self) {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let Ok(stream) = rustix::net::accept_with(self.home.listener(), flags) else {
+        let Ok(stream) = rustix::net::accept_with(self.folder.listener(), flags) else {
             return;
         };
         if let Ok(server) = self.connection(stream) {
@@ -196,8 +196,8 @@ impl Shim {
         let now = self.now();
         let servers = self.connections.len();
         self.timers.servers(servers, now);
-        if self.timers.home_due().is_some_and(|due| due <= now) {
-            self.look_after_home();
+        if self.timers.folder_due().is_some_and(|due| due <= now) {
+            self.look_after_folder();
         }
         match self.lifecycle.state() {
             State::Freezing { .. } => {
@@ -238,8 +238,8 @@ impl Shim {
             .filter(|server| server.reported.0 != sizes && !server.has_unsent())
             .map(report_due)
             .min();
-        let home = self.timers.home_due();
-        [state, limits, reports, home].into_iter().flatten().min()
+        let folder = self.timers.folder_due();
+        [state, limits, reports, folder].into_iter().flatten().min()
     }
 
     /// Tells servers how long the output is by now, as often as they want to know. One that has

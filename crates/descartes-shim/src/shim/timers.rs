@@ -15,12 +15,32 @@ pub(super) const WATCHED_INTERVAL: Duration = Duration::from_millis(10);
 pub(super) const UNWATCHED_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Pause between two looks at the agent's folder while no server is there to miss it.
-const HOME_INTERVAL: Duration = Duration::from_secs(30);
-/// The same after a look that found it gone, or a loss of output.
-const HOME_INTERVAL_DOUBTFUL: Duration = Duration::from_secs(1);
+const FOLDER_INTERVAL: Duration = Duration::from_secs(30);
+/// The same after a look that found something missing, or a loss of output.
+const FOLDER_INTERVAL_DOUBTFUL: Duration = Duration::from_secs(1);
 /// How long an agent may go on that no server is connected to and none could ever find: its state
-/// folder is gone, or another one is in its place.
-const HOMELESS_MAX: Duration = Duration::from_mins(1);
+/// folder is gone, or something else is in its place.
+const UNFINDABLE_MAX: Duration = Duration::from_mins(1);
+
+/// What a look at the agent's folder has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FolderLook {
+    /// Nothing is missing.
+    Whole,
+    /// A server would find the agent, and not all that belongs to it.
+    Incomplete,
+    /// No server would find the agent.
+    Gone,
+}
+
+/// What is known of the agent's folder since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Folder {
+    Whole,
+    /// Something is missing, or may be.
+    Doubtful,
+    GoneSince(Moment),
+}
 
 /// The time limits of one agent.
 #[derive(Debug)]
@@ -33,12 +53,9 @@ pub(super) struct Timers {
     paused_since: Option<Moment>,
     /// Since when no server has been connected.
     alone_since: Option<Moment>,
-    /// When the agent's folder was looked at last.
-    home_seen: Moment,
-    /// Since when the folder has been gone and could not be made anew.
-    homeless_since: Option<Moment>,
-    /// Whether there is reason to think that the folder is gone.
-    home_doubtful: bool,
+    /// When the agent's folder was looked at last, and what is known of it.
+    folder_looked_at: Moment,
+    folder: Folder,
 }
 
 impl Timers {
@@ -50,9 +67,8 @@ impl Timers {
             last_output: Moment::ZERO,
             paused_since: None,
             alone_since: None,
-            home_seen: Moment::ZERO,
-            homeless_since: None,
-            home_doubtful: false,
+            folder_looked_at: Moment::ZERO,
+            folder: Folder::Whole,
         }
     }
 
@@ -84,33 +100,35 @@ impl Timers {
     }
 
     /// When to look after the agent's folder. A connected server does that by itself.
-    pub(super) fn home_due(&self) -> Option<Moment> {
-        if self.home_doubtful {
-            return Some(self.home_seen + HOME_INTERVAL_DOUBTFUL);
+    pub(super) fn folder_due(&self) -> Option<Moment> {
+        if self.folder != Folder::Whole {
+            return Some(self.folder_looked_at + FOLDER_INTERVAL_DOUBTFUL);
         }
         let alone_since = self.alone_since?;
         // A server that has just gone may have been the last to know of the agent.
-        Some(if self.home_seen < alone_since {
+        Some(if self.folder_looked_at < alone_since {
             alone_since
         } else {
-            self.home_seen + HOME_INTERVAL
+            self.folder_looked_at + FOLDER_INTERVAL
         })
     }
 
-    /// The agent's folder was looked at, and is there or not.
-    pub(super) fn home_seen(&mut self, there: bool, now: Moment) {
-        self.home_seen = now;
-        self.home_doubtful = !there;
-        self.homeless_since = match self.homeless_since {
-            _ if there => None,
-            None => Some(now),
-            since => since,
+    /// The agent's folder was looked at.
+    pub(super) fn folder_looked_at(&mut self, look: FolderLook, now: Moment) {
+        self.folder_looked_at = now;
+        self.folder = match (look, self.folder) {
+            (FolderLook::Whole, _) => Folder::Whole,
+            (FolderLook::Incomplete, _) => Folder::Doubtful,
+            (FolderLook::Gone, Folder::GoneSince(since)) => Folder::GoneSince(since),
+            (FolderLook::Gone, _) => Folder::GoneSince(now),
         };
     }
 
     /// Output could not be written: perhaps because the folder is gone.
-    pub(super) fn home_doubtful(&mut self) {
-        self.home_doubtful = true;
+    pub(super) fn doubt_folder(&mut self) {
+        if self.folder == Folder::Whole {
+            self.folder = Folder::Doubtful;
+        }
     }
 
     /// The limits that can still be reached, each with the moment at which it is.
@@ -123,15 +141,15 @@ impl Timers {
             .orphan_timeout
             .zip(self.alone_since)
             .map(|(limit, since)| since.saturating_add(limit));
-        let homeless = self
-            .homeless_since
-            .zip(self.alone_since)
-            .map(|(homeless, alone)| homeless.max(alone) + HOMELESS_MAX);
+        let unfindable = match (self.folder, self.alone_since) {
+            (Folder::GoneSince(gone), Some(alone)) => Some(gone.max(alone) + UNFINDABLE_MAX),
+            _ => None,
+        };
         [
             self.max_runtime.map(|at| (at, EndReason::Timeout)),
             idle.map(|at| (at, EndReason::IdleTimeout)),
             orphan.map(|at| (at, EndReason::Orphaned)),
-            homeless.map(|at| (at, EndReason::Orphaned)),
+            unfindable.map(|at| (at, EndReason::Orphaned)),
         ]
         .into_iter()
         .flatten()
@@ -174,12 +192,12 @@ mod tests {
         let mut timers = timers();
         (timers.idle_timeout, timers.orphan_timeout) = (None, None);
         timers.servers(1, at(1));
-        timers.home_seen(false, at(2));
+        timers.folder_looked_at(FolderLook::Gone, at(2));
         assert_eq!(timers.limits().count(), 0, "a server knows of it");
         timers.servers(0, at(10));
         let limits: Vec<_> = timers.limits().collect();
         assert_eq!(limits, [(at(70), EndReason::Orphaned)]);
-        timers.home_seen(true, at(11));
+        timers.folder_looked_at(FolderLook::Incomplete, at(11));
         assert_eq!(timers.limits().count(), 0);
     }
 
@@ -187,14 +205,14 @@ mod tests {
     fn the_folder_is_looked_after_when_the_server_goes_and_then_now_and_then() {
         let mut timers = timers();
         timers.servers(1, at(1));
-        assert_eq!(timers.home_due(), None);
+        assert_eq!(timers.folder_due(), None);
         timers.servers(0, at(9));
-        assert_eq!(timers.home_due(), Some(at(9)));
-        timers.home_seen(true, at(9));
-        assert_eq!(timers.home_due(), Some(at(39)));
+        assert_eq!(timers.folder_due(), Some(at(9)));
+        timers.folder_looked_at(FolderLook::Whole, at(9));
+        assert_eq!(timers.folder_due(), Some(at(39)));
         timers.servers(1, at(12));
-        timers.home_doubtful();
-        assert_eq!(timers.home_due(), Some(at(10)));
+        timers.doubt_folder();
+        assert_eq!(timers.folder_due(), Some(at(10)));
     }
 
     #[test]

@@ -83,7 +83,7 @@ fn ask(template: &Template, dir: &File, lock: &File) -> io::Result<Option<Forked
             tracing::debug!(%error, "the template of the shims cannot be asked");
             Ok(None)
         }
-        Err(ForkError::NoProcess) => Err(io::ErrorKind::WouldBlock.into()),
+        Err(error @ ForkError::NoProcess) => Err(io::Error::other(error)),
         Err(ForkError::Unanswered(error)) => {
             tracing::warn!(%error, "the template of the shims did not answer");
             // Only once it has gone is it decided whether it has forked.

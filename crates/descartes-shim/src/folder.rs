@@ -7,38 +7,33 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FlockOperation, Mode};
+use rustix::fs::{FlockOperation, Mode};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::record;
 
 /// An agent's folder, its lock, and the socket in it.
 #[derive(Debug)]
-pub(crate) struct Home {
+pub(crate) struct Folder {
     /// Where servers look for it.
     path: PathBuf,
     dir: OwnedFd,
+    /// How often the folder was made anew.
+    made_anew: u32,
     /// Only held: that it is locked is how others know that this shim lives.
     lock: OwnedFd,
     listener: OwnedFd,
 }
 
-/// What [`Home::restore`] came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Restored {
-    SameFolder,
-    /// Nothing is in it yet but the lock and the socket.
-    NewFolder,
-}
-
-impl Home {
-    /// Moves in: begins to listen in the folder.
+impl Folder {
+    /// Begins to listen in the folder `dir`, whose lock this is.
     pub(crate) fn open(dir: OwnedFd, lock: OwnedFd) -> io::Result<Self> {
         let path = fs::read_link(by_descriptor(&dir))?;
         let listener = listen(&dir)?;
         Ok(Self {
             path,
             dir,
+            made_anew: 0,
             lock,
             listener,
         })
@@ -48,29 +43,39 @@ impl Home {
         self.dir.as_fd()
     }
 
+    /// Says which folder it is: another one each time that it was made anew.
+    pub(crate) fn made_anew(&self) -> u32 {
+        self.made_anew
+    }
+
     pub(crate) fn listener(&self) -> BorrowedFd<'_> {
         self.listener.as_fd()
     }
 
-    /// Whether who looks for the folder finds this one, with its lock and its socket.
-    pub(crate) fn is_there(&self) -> bool {
-        let held = by_descriptor(&self.dir);
-        same(&self.path, &held)
+    /// Whether a server that looks for the agent finds this folder and this shim.
+    pub(crate) fn can_be_found(&self) -> bool {
+        same(&self.path, &by_descriptor(&self.dir))
             && same(&self.path.join(record::LOCK), &by_descriptor(&self.lock))
             && self.path.join(record::SOCKET).exists()
     }
 
-    /// Makes what is missing anew. The records and the output in it are their writers' to restore.
+    /// Whether the records of a running agent are in it.
+    pub(crate) fn has_records(&self) -> bool {
+        let has = |name: &str| self.path.join(name).exists();
+        has(record::SPEC) && has(record::STATE)
+    }
+
+    /// Makes folder, lock and socket anew where they are missing. The records and the output are
+    /// for their writers to put back.
     ///
     /// # Errors
-    /// Whatever making the folder, its lock and its socket says; [`io::ErrorKind::NotFound`] where
-    /// the state folder itself is gone: nobody would look there.
-    pub(crate) fn restore(&mut self) -> io::Result<Restored> {
-        let mut restored = Restored::SameFolder;
+    /// Whatever making them says; [`io::ErrorKind::NotFound`] where the state folder itself is
+    /// gone: nobody would look there. What was made stays, and the next call goes on from there.
+    pub(crate) fn restore(&mut self) -> io::Result<()> {
         if !same(&self.path, &by_descriptor(&self.dir)) {
             DirBuilder::new().mode(0o700).create(&self.path)?;
             self.dir = File::open(&self.path)?.into();
-            restored = Restored::NewFolder;
+            self.made_anew += 1;
         }
         if !same(&self.path.join(record::LOCK), &by_descriptor(&self.lock)) {
             // Locked before it has its name: a lock that is found free means that the shim died.
@@ -83,17 +88,18 @@ impl Home {
         if !self.path.join(record::SOCKET).exists() {
             self.listener = listen(&self.dir)?;
         }
-        Ok(restored)
+        Ok(())
     }
 }
 
-impl Drop for Home {
+impl Drop for Folder {
     fn drop(&mut self) {
-        let _ = remove(&self.dir, record::SOCKET);
+        let _ = rustix::fs::unlinkat(&self.dir, record::SOCKET, rustix::fs::AtFlags::empty());
     }
 }
 
-/// A path to the folder that no longer name can make too long for a socket address.
+/// A path to what a descriptor stands for, wherever it lies by now, and short enough for the address
+/// of a socket.
 pub(crate) fn by_descriptor(descriptor: &OwnedFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", descriptor.as_raw_fd()))
 }
@@ -102,13 +108,6 @@ pub(crate) fn by_descriptor(descriptor: &OwnedFd) -> PathBuf {
 fn same(one: &Path, other: &Path) -> bool {
     let inode = |path: &Path| fs::metadata(path).map(|it| (it.dev(), it.ino())).ok();
     inode(one).is_some_and(|found| inode(other) == Some(found))
-}
-
-fn remove(dir: &OwnedFd, name: &str) -> io::Result<()> {
-    match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
-        Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
 }
 
 fn listen(dir: &OwnedFd) -> io::Result<OwnedFd> {
