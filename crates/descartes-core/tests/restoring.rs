@@ -93,11 +93,20 @@ async fn a_folder_that_the_disk_has_no_room_for_is_put_back_when_there_is_room()
         .spawn("echo ready; read -r line; echo $line; exit 3")
         .await;
     client.wait_ready(agent.id).await;
-    let dir = test.crash().await;
     let home = folder(&state_dir, agent.id);
+    disk.fill();
+    let before = fs::metadata(&state_dir).unwrap().modified().unwrap();
     fs::remove_dir_all(&home).unwrap();
     disk.fill();
-    comes(&home.join("control.sock")).await;
+    let tried = async {
+        // It is made beside the others, in vain.
+        while fs::metadata(&state_dir).unwrap().modified().unwrap() == before {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let dir = test.crash().await;
+    soon("an attempt to make the folder anew", tried).await;
+    assert!(!home.exists());
     disk.make_room();
     for record in ["spec.json", "state.json", "exit.json.reserved"] {
         comes(&home.join(record)).await;

@@ -22,6 +22,7 @@ use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
 use crate::error::OpenError;
+use crate::link;
 use crate::parser::ParserKind;
 
 /// How long a start waits for an earlier server to let go of the folder.
@@ -29,6 +30,10 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Pause between two attempts to take the lock.
 const LOCK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Marks an agent whose spawn was refused: a server that dies while it undoes the spawn leaves it to
+/// the next.
+const UNDONE: &str = "undone";
 
 /// What the server notes in an agent's spec beside what the shim needs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -97,6 +102,11 @@ pub(crate) enum Found {
     },
     /// It never came to be started.
     NeverStarted { spec: Option<Box<Spec>> },
+    /// Its spawn was refused, and is to be undone.
+    Undone {
+        spec: Box<Spec>,
+        state: Option<State>,
+    },
     /// Its shim is gone, and what it was told to run is not to be read.
     Unknown,
 }
@@ -168,6 +178,14 @@ impl Store {
         made
     }
 
+    /// Notes that an agent's spawn was refused, before anything of it is undone.
+    pub(crate) fn mark_undone(&self, id: AgentId) {
+        let path = self.agent_dir(id).join(UNDONE);
+        if let Err(error) = private_file(&path) {
+            tracing::warn!(agent = %id, %error, "failed to mark a spawn that is undone");
+        }
+    }
+
     /// Removes everything of an agent.
     pub(crate) fn remove(&self, id: AgentId) -> io::Result<()> {
         let removed = self.root.join("removed");
@@ -199,7 +217,11 @@ impl Store {
     /// Reads one agent's folder. Blocks.
     pub(crate) fn look_at(&self, id: AgentId) -> io::Result<Look> {
         let dir = self.agent_dir(id);
-        let alive = is_locked(&dir)? || lives_without_lock(&dir)?;
+        let alive = match lock_state(&dir)? {
+            LockState::Held => true,
+            LockState::Free => false,
+            LockState::Missing => lives_without_lock(&dir)?,
+        };
         let mut damaged = Vec::new();
         let found = read(&dir, alive, &mut damaged)?;
         Ok(Look { found, damaged })
@@ -247,17 +269,41 @@ fn take(lock: &File) -> io::Result<bool> {
     }
 }
 
-/// Whether a shim holds the folder's lock.
-pub(crate) fn is_locked(dir: &Path) -> io::Result<bool> {
-    let lock = match File::open(dir.join(record::LOCK)) {
-        Ok(lock) => lock,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(error),
-    };
-    match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared) {
-        Ok(()) => Ok(false),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
-        Err(error) => Err(error.into()),
+/// What the lock in an agent's folder says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LockState {
+    /// A shim lives.
+    Held,
+    /// None does, or none has begun to.
+    Free,
+    /// There is no lock to say.
+    Missing,
+}
+
+/// Asks the lock in the folder `dir`.
+pub(crate) fn lock_state(dir: &Path) -> io::Result<LockState> {
+    let path = dir.join(record::LOCK);
+    loop {
+        let lock = match File::open(&path) {
+            Ok(lock) => lock,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(LockState::Missing),
+            Err(error) => return Err(error),
+        };
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared) {
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(LockState::Held),
+            Err(error) => return Err(error.into()),
+            Ok(()) => {}
+        }
+        // Free only counts of the lock that is in place: a shim that makes it anew has let go of the
+        // old one.
+        let asked = lock.metadata()?;
+        match fs::metadata(&path) {
+            Ok(found) if (found.dev(), found.ino()) == (asked.dev(), asked.ino()) => {
+                return Ok(LockState::Free);
+            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
     }
 }
 
@@ -266,13 +312,18 @@ fn read(dir: &Path, alive: bool, damaged: &mut Vec<Damage>) -> io::Result<Found>
     let state: Option<State> = whole(dir, record::STATE, damaged)?;
     let exit: Option<Exit> = whole(dir, record::EXIT, damaged)?;
     let Some(spec) = spec else {
-        let was_there = state.is_some() || exit.is_some() || !damaged.is_empty() || has_output(dir);
+        let was_there =
+            state.is_some() || exit.is_some() || !damaged.is_empty() || was_started(dir);
         return Ok(match (alive, was_there) {
             (true, _) => Found::AliveUnknown,
             (false, true) => Found::Unknown,
             (false, false) => Found::NeverStarted { spec: None },
         });
     };
+    if dir.join(UNDONE).exists() {
+        let spec = Box::new(spec);
+        return Ok(Found::Undone { spec, state });
+    }
     let notes: Notes = match serde_json::from_value(spec.owner.clone()) {
         Ok(notes) => notes,
         Err(error) => {
@@ -298,7 +349,9 @@ fn read(dir: &Path, alive: bool, damaged: &mut Vec<Damage>) -> io::Result<Found>
     let spec = Box::new(spec);
     Ok(match exit {
         Some(exit) => Found::Ended { notes, state, exit },
-        None if state.is_none() && damaged.is_empty() => Found::NeverStarted { spec: Some(spec) },
+        None if state.is_none() && damaged.is_empty() && !was_started(dir) => {
+            Found::NeverStarted { spec: Some(spec) }
+        }
         None => Found::Lost { spec, notes, state },
     })
 }
@@ -313,19 +366,19 @@ pub(crate) fn living_shim(state: &State) -> Option<Process> {
         .filter(|shim| shim.start_time == state.shim_start_time && !shim.is_dead())
 }
 
-/// Whether a shim lives whose lock somebody has removed. It makes the lock anew.
+/// Whether a shim lives whose lock somebody has removed: it makes the lock anew. Blocks.
 fn lives_without_lock(dir: &Path) -> io::Result<bool> {
-    if dir.join(record::LOCK).exists() {
-        return Ok(false);
+    if link::connect(dir).is_ok() {
+        return Ok(true);
     }
     let state: Option<State> = readable(dir, record::STATE)?;
     Ok(state.as_ref().and_then(living_shim).is_some())
 }
 
-/// Whether the agent has written anything: then it was started, whatever became of the records.
-fn has_output(dir: &Path) -> bool {
-    let streams = ["stdout", "stderr"];
-    streams.iter().any(|stream| dir.join(stream).exists())
+/// Whether there is a trace of a start besides the records: what a shim makes just before it.
+fn was_started(dir: &Path) -> bool {
+    let traces = [record::EXIT_RESERVED, "stdout", "stderr"];
+    traces.iter().any(|name| dir.join(name).exists())
 }
 
 /// A record; one that cannot be understood counts as missing.

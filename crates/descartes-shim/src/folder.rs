@@ -4,13 +4,19 @@
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, Mode};
+use rustix::fs::{AtFlags, FlockOperation, Mode};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use crate::record;
+use crate::record::{self, Spec, State};
+use crate::recorder::Recorder;
+
+/// Where folders are made, beside the one in which servers look for them: they see all of it or
+/// nothing.
+const MADE_IN: &str = "new";
 
 /// An agent's folder, its lock, and the socket in it.
 #[derive(Debug)]
@@ -18,11 +24,22 @@ pub(crate) struct Folder {
     /// Where servers look for it.
     path: PathBuf,
     dir: OwnedFd,
-    /// How often the folder was made anew.
-    made_anew: u32,
     /// Only held: that it is locked is how others know that this shim lives.
     lock: OwnedFd,
     listener: OwnedFd,
+}
+
+/// What a look at the folder has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Nothing is missing.
+    Whole,
+    /// Files are missing in it.
+    Incomplete,
+    /// It was removed.
+    Removed,
+    /// It was removed, and so was the state folder: no server would look there.
+    Unfindable,
 }
 
 impl Folder {
@@ -33,7 +50,6 @@ impl Folder {
         Ok(Self {
             path,
             dir,
-            made_anew: 0,
             lock,
             listener,
         })
@@ -43,58 +59,138 @@ impl Folder {
         self.dir.as_fd()
     }
 
-    /// Says which folder it is: another one each time that it was made anew.
-    pub(crate) fn made_anew(&self) -> u32 {
-        self.made_anew
-    }
-
     pub(crate) fn listener(&self) -> BorrowedFd<'_> {
         self.listener.as_fd()
     }
 
-    /// Whether a server that looks for the agent finds this folder and this shim.
-    pub(crate) fn can_be_found(&self) -> bool {
-        same(&self.path, &by_descriptor(&self.dir))
-            && same(&self.path.join(record::LOCK), &by_descriptor(&self.lock))
-            && self.path.join(record::SOCKET).exists()
+    /// Looks what is there. What cannot be seen, as the disk errs, counts as there.
+    pub(crate) fn look(&mut self) -> Look {
+        if is_removed(&self.dir) {
+            let root = self.path.ancestors().nth(2);
+            return match root.map(fs::metadata) {
+                Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => Look::Unfindable,
+                _ => Look::Removed,
+            };
+        }
+        // Who moves it, or a folder above it, has it where it is now.
+        if let Ok(path) = fs::read_link(by_descriptor(&self.dir)) {
+            self.path = path;
+        }
+        let records = [record::SOCKET, record::SPEC, record::STATE];
+        if self.has_lock() && records.iter().all(|name| !is_missing(&self.dir, name)) {
+            Look::Whole
+        } else {
+            Look::Incomplete
+        }
     }
 
-    /// Whether the records of a running agent are in it.
-    pub(crate) fn has_records(&self) -> bool {
-        let has = |name: &str| self.path.join(name).exists();
-        has(record::SPEC) && has(record::STATE)
-    }
-
-    /// Makes folder, lock and socket anew where they are missing. The records and the output are
-    /// for their writers to put back.
+    /// Puts back what is missing in it.
     ///
     /// # Errors
-    /// Whatever making them says; [`io::ErrorKind::NotFound`] where the state folder itself is
-    /// gone: nobody would look there. What was made stays, and the next call goes on from there.
-    pub(crate) fn restore(&mut self) -> io::Result<()> {
-        if !same(&self.path, &by_descriptor(&self.dir)) {
-            DirBuilder::new().mode(0o700).create(&self.path)?;
-            self.dir = File::open(&self.path)?.into();
-            self.made_anew += 1;
+    /// Whatever making it says. What was made stays.
+    pub(crate) fn complete(&mut self, spec: &Spec, state: &State) -> io::Result<()> {
+        if !self.has_lock() {
+            self.lock = take_lock(&self.dir)?;
         }
-        if !same(&self.path.join(record::LOCK), &by_descriptor(&self.lock)) {
-            // Locked before it has its name: a lock that is found free means that the shim died.
-            let temporary = "lock.new";
-            let lock = record::create(&self.dir, temporary)?;
-            rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-            rustix::fs::renameat(&self.dir, temporary, &self.dir, record::LOCK)?;
-            self.lock = lock.into();
-        }
-        if !self.path.join(record::SOCKET).exists() {
+        record::write(&self.dir, record::SPEC, spec)?;
+        record::write(&self.dir, record::STATE, state)?;
+        if is_missing(&self.dir, record::SOCKET) {
             self.listener = listen(&self.dir)?;
         }
         Ok(())
     }
+
+    /// Makes the folder anew, whole or not at all: a server that found half of it would take the
+    /// agent for dead.
+    ///
+    /// # Errors
+    /// Whatever making it says.
+    pub(crate) fn make_anew(&mut self, spec: &Spec, state: &State) -> io::Result<Writers> {
+        let parts = (self.path.parent(), self.path.file_name());
+        let (Some(agents), Some(name)) = parts else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        let root = agents.parent().unwrap_or(agents);
+        private_dir(agents)?;
+        private_dir(&root.join(MADE_IN))?;
+        let aside = root.join(MADE_IN).join(name);
+        match fs::remove_dir_all(&aside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let made = furnish(&aside, spec, state).and_then(|made| {
+            fs::rename(&aside, &self.path)?;
+            Ok(made)
+        });
+        if made.is_err() {
+            let _ = fs::remove_dir_all(&aside);
+        }
+        // Another shim may be about to use it, and then it stays.
+        let _ = fs::remove_dir(root.join(MADE_IN));
+        let (folder, writers) = made?;
+        self.dir = folder.dir;
+        self.lock = folder.lock;
+        self.listener = folder.listener;
+        Ok(writers)
+    }
+
+    fn has_lock(&self) -> bool {
+        let held = rustix::fs::fstat(&self.lock).map(|stat| (stat.st_dev, stat.st_ino));
+        match rustix::fs::statat(&self.dir, record::LOCK, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => held == Ok((stat.st_dev, stat.st_ino)),
+            Err(error) => error != rustix::io::Errno::NOENT,
+        }
+    }
+}
+
+/// What a new folder's writers need to write there.
+#[derive(Debug)]
+pub(crate) struct Writers {
+    pub(crate) recorder: Recorder,
+    pub(crate) stdout: OwnedFd,
+    pub(crate) stderr: OwnedFd,
+}
+
+/// The parts of a new folder.
+struct Made {
+    dir: OwnedFd,
+    lock: OwnedFd,
+    listener: OwnedFd,
+}
+
+fn furnish(path: &Path, spec: &Spec, state: &State) -> io::Result<(Made, Writers)> {
+    DirBuilder::new().mode(0o700).create(path)?;
+    let dir: OwnedFd = File::open(path)?.into();
+    let lock = take_lock(&dir)?;
+    record::write(&dir, record::SPEC, spec)?;
+    record::write(&dir, record::STATE, state)?;
+    let writers = Writers {
+        recorder: Recorder::reserve(dir.try_clone()?)?,
+        stdout: dir.try_clone()?,
+        stderr: dir.try_clone()?,
+    };
+    let listener = listen(&dir)?;
+    let made = Made {
+        dir,
+        lock,
+        listener,
+    };
+    Ok((made, writers))
+}
+
+/// Puts a lock in place that is taken before it has its name: a lock that is found free means that
+/// the shim died.
+fn take_lock(dir: &OwnedFd) -> io::Result<OwnedFd> {
+    let temporary = "lock.new";
+    let lock = record::create(dir, temporary)?;
+    rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+    rustix::fs::renameat(dir, temporary, dir, record::LOCK)?;
+    Ok(lock.into())
 }
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        let _ = rustix::fs::unlinkat(&self.dir, record::SOCKET, rustix::fs::AtFlags::empty());
+        let _ = rustix::fs::unlinkat(&self.dir, record::SOCKET, AtFlags::empty());
     }
 }
 
@@ -104,10 +200,24 @@ pub(crate) fn by_descriptor(descriptor: &OwnedFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", descriptor.as_raw_fd()))
 }
 
-/// Whether both paths lead to the same file.
-fn same(one: &Path, other: &Path) -> bool {
-    let inode = |path: &Path| fs::metadata(path).map(|it| (it.dev(), it.ino())).ok();
-    inode(one).is_some_and(|found| inode(other) == Some(found))
+/// Whether the folder has no name any more. Some file systems keep its count of links, and the
+/// kernel says so in the name.
+fn is_removed(dir: &OwnedFd) -> bool {
+    let unlinked = rustix::fs::fstat(dir).is_ok_and(|stat| stat.st_nlink == 0);
+    let name = fs::read_link(by_descriptor(dir));
+    unlinked || name.is_ok_and(|name| name.as_os_str().as_bytes().ends_with(b" (deleted)"))
+}
+
+fn is_missing(dir: &OwnedFd, name: &str) -> bool {
+    let found = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW);
+    found.is_err_and(|error| error == rustix::io::Errno::NOENT)
+}
+
+fn private_dir(path: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    }
 }
 
 fn listen(dir: &OwnedFd) -> io::Result<OwnedFd> {

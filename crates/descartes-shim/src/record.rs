@@ -319,9 +319,27 @@ pub fn read<T: Record>(dir: &Path, name: &str) -> io::Result<Option<T>> {
 /// # Errors
 /// Whatever creating, writing and renaming the file says.
 pub fn write<T: Serialize>(dir: impl AsFd, name: &str, record: &T) -> io::Result<()> {
+    write_and(dir, name, record, |_| Ok(()))
+}
+
+/// Writes a record as [`write`] does, and has it on the disk before it has its name.
+///
+/// # Errors
+/// As [`write`], and whatever syncing the file says.
+pub fn write_synced<T: Serialize>(dir: impl AsFd, name: &str, record: &T) -> io::Result<()> {
+    write_and(dir, name, record, File::sync_all)
+}
+
+fn write_and<T: Serialize>(
+    dir: impl AsFd,
+    name: &str,
+    record: &T,
+    before_it_is_named: impl FnOnce(&File) -> io::Result<()>,
+) -> io::Result<()> {
     let temporary = format!("{name}.new");
     let mut file = create(dir.as_fd(), &temporary)?;
     file.write_all(&serde_json::to_vec(record)?)?;
+    before_it_is_named(&file)?;
     rustix::fs::renameat(dir.as_fd(), &temporary, dir.as_fd(), name)?;
     Ok(())
 }

@@ -31,8 +31,6 @@ const BUFFER_BYTES: usize = 64 * 1024;
 pub(crate) struct Shim {
     spec: Spec,
     folder: Folder,
-    /// Which making of the folder has all records and output in it.
-    furnished: u32,
     state: State,
     recorder: Recorder,
     lifecycle: Lifecycle,
@@ -99,14 +97,13 @@ impl Shim {
         let folder = Folder::open(dir, lock).during(|| "listen on control.sock".to_owned())?;
         let again =
             |what: &'static str| folder.dir().try_clone_to_owned().during(|| what.to_owned());
-        let mut recorder = Recorder::unreserved(again("duplicate a descriptor")?);
-        recorder
-            .reserve()
-            .during(|| "reserve space for the exit record".to_owned())?;
         let tree = make_tree(&spec).during(|| "make the agent's cgroup".to_owned())?;
         let (stdout_dir, stderr_dir) = (again("copy stdout")?, again("copy stderr")?);
+        let recorder = Recorder::reserve(again("duplicate a descriptor")?)
+            .during(|| "reserve space for the exit record".to_owned())?;
         // Last: nothing that can fail comes after it.
-        let (started, state) = start_agent(&spec, &tree, folder.dir())?;
+        let (started, state) =
+            start_agent(&spec, &tree, folder.dir()).inspect_err(|_| recorder.give_up())?;
         let bytes_max = spec.limits.output_bytes_max;
         Ok(Self {
             stdin: stdin_queue(&spec, started.stdin),
@@ -124,7 +121,6 @@ impl Shim {
             paused: None,
             spec,
             folder,
-            furnished: 0,
             state,
             recorder,
             tree,

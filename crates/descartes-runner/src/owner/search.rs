@@ -13,7 +13,7 @@ use descartes_shim::wire::Sizes;
 use crate::agent::Agent;
 use crate::eradicate::eradicate;
 use crate::link;
-use crate::store;
+use crate::store::{self, LockState};
 
 /// Where a shim is that closed its connection.
 pub(super) enum Shim {
@@ -27,15 +27,14 @@ pub(super) enum Shim {
 /// has a descriptor for it. Blocks.
 pub(super) fn look_for_shim(agent: &Agent, may_connect: bool) -> io::Result<Shim> {
     let dir = &agent.dir;
-    if store::is_locked(dir)? {
-        if !may_connect {
-            return Ok(Shim::Between);
+    match store::lock_state(dir)? {
+        LockState::Held if may_connect => {
+            return Ok(link::connect(dir).map_or(Shim::Between, Shim::Connected));
         }
-        return Ok(link::connect(dir).map_or(Shim::Between, Shim::Connected));
-    }
-    // Without its folder a shim cannot be seen by the lock. It makes the folder anew.
-    if !dir.join(record::LOCK).exists() && agent.state().has_living_shim() {
-        return Ok(Shim::Between);
+        LockState::Held => return Ok(Shim::Between),
+        // It makes its lock, and its folder, anew.
+        LockState::Missing if agent.state().has_living_shim() => return Ok(Shim::Between),
+        LockState::Missing | LockState::Free => {}
     }
     if let Some(exit) = store::readable(dir, record::EXIT)? {
         return Ok(Shim::Gone(exit));

@@ -158,6 +158,10 @@ impl LocalProcessRunner {
             Ok(Ok(Looked::Unreadable(stream))) => self.have_restored(id, stream, deadline).await,
             Ok(Ok(Looked::Finished(handle))) => {
                 self.register(&handle);
+                // Only now: who asks for the spawn again has to find the agent.
+                self.inner
+                    .spawns
+                    .started(&handle.agent.notes.spawn, handle.id());
                 Step::Decided
             }
             Ok(Err(error)) => undecided(format!("failed to look at its folder: {error}")),
@@ -207,8 +211,16 @@ impl LocalProcessRunner {
                 Ok(Looked::Finished(finished))
             }
             Found::NeverStarted { spec } => {
-                let leaf = spec.as_ref().and_then(|spec| spec.cgroup.as_deref());
-                eradicate(&id.to_string(), leaf, None);
+                // Without a spec nothing can have been started.
+                if let Some(spec) = spec {
+                    eradicate(&spec.agent_id, spec.cgroup.as_deref(), None);
+                }
+                self.inner.store.remove(id)?;
+                Ok(Looked::Nothing)
+            }
+            Found::Undone { spec, state } => {
+                let shim = state.as_ref().and_then(store::living_shim);
+                eradicate(&spec.agent_id, spec.cgroup.as_deref(), shim);
                 self.inner.store.remove(id)?;
                 Ok(Looked::Nothing)
             }
@@ -249,7 +261,6 @@ impl LocalProcessRunner {
                 tracing::warn!(agent = %id, %error, "failed to write an agent's summary");
             }
         }
-        self.inner.spawns.started(&notes.spawn, id);
         let server_id = &self.inner.config.server_id;
         let agent = Agent::new(id, server_id, dir, notes, 0, agent_state);
         // Whoever read it before the restart goes on.

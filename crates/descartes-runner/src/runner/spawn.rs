@@ -17,7 +17,6 @@ use super::{LocalProcessRunner, SpawnOrder, Spawned};
 use crate::admission::Place;
 use crate::agent::{self, Agent, AgentHandle, AgentState};
 use crate::descriptors::Descriptor;
-use crate::eradicate::eradicate;
 use crate::error::{OpenError, SpawnError};
 use crate::link::Link;
 use crate::owner::{Connection, Owner};
@@ -33,9 +32,11 @@ struct Launched {
     id: AgentId,
     spec: Spec,
     notes: Notes,
-    connection: UnixStream,
     shim: Option<Process>,
 }
+
+/// A shim that was forked, and the connection to it.
+type Fresh = (Launched, UnixStream);
 
 /// What an agent counts for, from before anything of it exists.
 struct Claims {
@@ -145,10 +146,10 @@ impl LocalProcessRunner {
 
     /// Undoes a spawn that hangs in the file system, whenever it comes out of it. Until then the
     /// agent counts.
-    fn undo_late(&self, launching: JoinHandle<Result<Launched, SpawnError>>, claims: Claims) {
+    fn undo_late(&self, launching: JoinHandle<Result<Fresh, SpawnError>>, claims: Claims) {
         let runner = self.clone();
         self.inner.tasks.spawn(async move {
-            if let Ok(Ok(launched)) = launching.await {
+            if let Ok(Ok((launched, _))) = launching.await {
                 runner.undo(launched).await;
             }
             drop(claims);
@@ -156,7 +157,7 @@ impl LocalProcessRunner {
     }
 
     /// Everything up to the fork of the shim. Blocks.
-    fn launch(&self, order: &SpawnOrder, key: SpawnKey) -> Result<Launched, SpawnError> {
+    fn launch(&self, order: &SpawnOrder, key: SpawnKey) -> Result<Fresh, SpawnError> {
         let id = AgentId::generate();
         let surroundings = Surroundings {
             config: &self.inner.config,
@@ -175,16 +176,18 @@ impl LocalProcessRunner {
             .create(id, &spec)
             .map_err(failed("create the agent's folder"))?;
         match self.fork(&dir, &lock) {
-            Ok((connection, shim)) => Ok(Launched {
-                id,
-                spec,
-                notes,
-                connection,
-                shim,
-            }),
+            Ok((connection, shim)) => {
+                let launched = Launched {
+                    id,
+                    spec,
+                    notes,
+                    shim,
+                };
+                Ok((launched, connection))
+            }
             Err(error) => {
                 drop(lock);
-                self.undo_unseen(id, &spec);
+                self.undo_now(id, &spec, None);
                 Err(failed("start the agent's shim")(error))
             }
         }
@@ -192,7 +195,7 @@ impl LocalProcessRunner {
 
     async fn await_start(
         &self,
-        launched: Launched,
+        (launched, connection): Fresh,
         claims: Claims,
         deadline: Instant,
         after: Duration,
@@ -201,13 +204,16 @@ impl LocalProcessRunner {
             action: "talk to the agent's shim".to_owned(),
             source,
         };
-        let connection = launched.connection.try_clone().map_err(start)?;
-        let mut link = Link::new(connection).map_err(start)?;
-        let error = match self.in_time(deadline, after, link.next()).await {
-            Ok(Ok(Message::Hello(hello))) => {
+        let greeting = async {
+            let mut link = Link::new(connection)?;
+            let message = link.next().await?;
+            io::Result::Ok((link, message))
+        };
+        let error = match self.in_time(deadline, after, greeting).await {
+            Ok(Ok((link, Message::Hello(hello)))) => {
                 return Ok(self.take_on(launched, link, &hello, claims));
             }
-            Ok(Ok(Message::Failed(failure))) => {
+            Ok(Ok((_, Message::Failed(failure)))) => {
                 let source = failure.errno.map_or_else(
                     || io::Error::other(failure.error),
                     io::Error::from_raw_os_error,
@@ -282,17 +288,9 @@ impl LocalProcessRunner {
 
     async fn undo(&self, launched: Launched) {
         let runner = self.clone();
-        let undone = blocking(move || {
-            let leaf = launched.spec.cgroup.as_deref();
-            let left = eradicate(&launched.spec.agent_id, leaf, launched.shim);
-            if !left.is_empty() {
-                tracing::error!(agent = %launched.id, ?left, "failed to undo a spawn: processes are left");
-            }
-            runner.inner.store.remove(launched.id)
-        });
-        if let Ok(Err(error)) = undone.await {
-            tracing::warn!(%error, "failed to remove the folder of an agent that did not start");
-        }
+        let undone = blocking(move || runner.undo_now(launched.id, &launched.spec, launched.shim));
+        // Where the runtime is shutting down, the next start does it.
+        let _ = undone.await;
     }
 }
 

@@ -3,15 +3,17 @@
 use std::io;
 
 use super::Shim;
-use super::timers::FolderLook;
-use crate::record;
-use crate::recorder::Recorder;
+use crate::folder::Look;
 use crate::wire::{Outcome, Refusal};
 
 impl Shim {
     /// Answers a server that misses records.
     pub(super) fn restore_by_request(&mut self) -> Outcome {
-        let restored = self.restore();
+        let restored = match self.folder.look() {
+            // Damaged ones are there all the same.
+            Look::Whole | Look::Incomplete => self.folder.complete(&self.spec, &self.state),
+            Look::Removed | Look::Unfindable => self.make_folder_anew(),
+        };
         self.note_folder();
         match restored {
             Ok(()) => Outcome::Done,
@@ -23,44 +25,26 @@ impl Shim {
 
     /// Sees to it that a server finds this agent, with all its records.
     pub(super) fn look_after_folder(&mut self) {
-        if self.look_at_folder() != FolderLook::Whole {
-            // Tried again soon.
-            let _ = self.restore();
-        }
+        // What fails is tried again.
+        let _ = match self.folder.look() {
+            Look::Whole | Look::Unfindable => Ok(()),
+            Look::Incomplete => self.folder.complete(&self.spec, &self.state),
+            Look::Removed => self.make_folder_anew(),
+        };
         self.note_folder();
     }
 
     fn note_folder(&mut self) {
+        let look = self.folder.look();
         let now = self.now();
-        let look = self.look_at_folder();
         self.timers.folder_looked_at(look, now);
     }
 
-    fn look_at_folder(&self) -> FolderLook {
-        if !self.folder.can_be_found() {
-            FolderLook::Gone
-        } else if self.furnished == self.folder.made_anew() && self.folder.has_records() {
-            FolderLook::Whole
-        } else {
-            FolderLook::Incomplete
-        }
-    }
-
-    /// Goes as far as it can, and on from there the next time.
-    fn restore(&mut self) -> io::Result<()> {
-        self.folder.restore()?;
-        if self.furnished != self.folder.made_anew() {
-            let again = || self.folder.dir().try_clone_to_owned();
-            let (for_stdout, for_stderr, for_exit) = (again()?, again()?, again()?);
-            // What needs no room comes first: output goes on, and the end is recorded if it can be.
-            self.stdout.move_to(for_stdout);
-            self.stderr.move_to(for_stderr);
-            self.recorder = Recorder::unreserved(for_exit);
-            self.recorder.reserve()?;
-        }
-        record::write(self.folder.dir(), record::SPEC, &self.spec)?;
-        record::write(self.folder.dir(), record::STATE, &self.state)?;
-        self.furnished = self.folder.made_anew();
+    fn make_folder_anew(&mut self) -> io::Result<()> {
+        let writers = self.folder.make_anew(&self.spec, &self.state)?;
+        self.recorder = writers.recorder;
+        self.stdout.move_to(writers.stdout);
+        self.stderr.move_to(writers.stderr);
         Ok(())
     }
 }

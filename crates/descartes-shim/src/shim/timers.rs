@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::folder::Look;
 use crate::lifecycle::{Moment, State};
 use crate::record::{EndReason, Limits};
 
@@ -16,31 +17,11 @@ pub(super) const UNWATCHED_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Pause between two looks at the agent's folder while no server is there to miss it.
 const FOLDER_INTERVAL: Duration = Duration::from_secs(30);
-/// The same after a look that found something missing, or a loss of output.
+/// The first pause after a loss of output, and after a look that found something missing. It doubles
+/// from look to look, up to the other one.
 const FOLDER_INTERVAL_DOUBTFUL: Duration = Duration::from_secs(1);
-/// How long an agent may go on that no server is connected to and none could ever find: its state
-/// folder is gone, or something else is in its place.
+/// How long an agent may go on that no server is connected to and none could ever find.
 const UNFINDABLE_MAX: Duration = Duration::from_mins(1);
-
-/// What a look at the agent's folder has shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum FolderLook {
-    /// Nothing is missing.
-    Whole,
-    /// A server would find the agent, and not all that belongs to it.
-    Incomplete,
-    /// No server would find the agent.
-    Gone,
-}
-
-/// What is known of the agent's folder since.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Folder {
-    Whole,
-    /// Something is missing, or may be.
-    Doubtful,
-    GoneSince(Moment),
-}
 
 /// The time limits of one agent.
 #[derive(Debug)]
@@ -53,9 +34,10 @@ pub(super) struct Timers {
     paused_since: Option<Moment>,
     /// Since when no server has been connected.
     alone_since: Option<Moment>,
-    /// When the agent's folder was looked at last, and what is known of it.
     folder_looked_at: Moment,
-    folder: Folder,
+    /// Pause before the next look at the agent's folder, while something is or may be missing.
+    folder_pause: Option<Duration>,
+    unfindable_since: Option<Moment>,
 }
 
 impl Timers {
@@ -68,7 +50,8 @@ impl Timers {
             paused_since: None,
             alone_since: None,
             folder_looked_at: Moment::ZERO,
-            folder: Folder::Whole,
+            folder_pause: None,
+            unfindable_since: None,
         }
     }
 
@@ -101,8 +84,8 @@ impl Timers {
 
     /// When to look after the agent's folder. A connected server does that by itself.
     pub(super) fn folder_due(&self) -> Option<Moment> {
-        if self.folder != Folder::Whole {
-            return Some(self.folder_looked_at + FOLDER_INTERVAL_DOUBTFUL);
+        if let Some(pause) = self.folder_pause {
+            return Some(self.folder_looked_at + pause);
         }
         let alone_since = self.alone_since?;
         // A server that has just gone may have been the last to know of the agent.
@@ -113,22 +96,23 @@ impl Timers {
         })
     }
 
-    /// The agent's folder was looked at.
-    pub(super) fn folder_looked_at(&mut self, look: FolderLook, now: Moment) {
+    /// The agent's folder was looked at, and what is missing put back if it could be.
+    pub(super) fn folder_looked_at(&mut self, look: Look, now: Moment) {
         self.folder_looked_at = now;
-        self.folder = match (look, self.folder) {
-            (FolderLook::Whole, _) => Folder::Whole,
-            (FolderLook::Incomplete, _) => Folder::Doubtful,
-            (FolderLook::Gone, Folder::GoneSince(since)) => Folder::GoneSince(since),
-            (FolderLook::Gone, _) => Folder::GoneSince(now),
+        self.folder_pause = match (look, self.folder_pause) {
+            (Look::Whole, _) => None,
+            (_, None) => Some(FOLDER_INTERVAL_DOUBTFUL),
+            (_, Some(pause)) => Some((pause * 2).min(FOLDER_INTERVAL)),
+        };
+        self.unfindable_since = match look {
+            Look::Unfindable => self.unfindable_since.or(Some(now)),
+            Look::Whole | Look::Incomplete | Look::Removed => None,
         };
     }
 
     /// Output could not be written: perhaps because the folder is gone.
     pub(super) fn doubt_folder(&mut self) {
-        if self.folder == Folder::Whole {
-            self.folder = Folder::Doubtful;
-        }
+        self.folder_pause.get_or_insert(FOLDER_INTERVAL_DOUBTFUL);
     }
 
     /// The limits that can still be reached, each with the moment at which it is.
@@ -141,10 +125,10 @@ impl Timers {
             .orphan_timeout
             .zip(self.alone_since)
             .map(|(limit, since)| since.saturating_add(limit));
-        let unfindable = match (self.folder, self.alone_since) {
-            (Folder::GoneSince(gone), Some(alone)) => Some(gone.max(alone) + UNFINDABLE_MAX),
-            _ => None,
-        };
+        let unfindable = self
+            .unfindable_since
+            .zip(self.alone_since)
+            .map(|(unfindable, alone)| unfindable.max(alone) + UNFINDABLE_MAX);
         [
             self.max_runtime.map(|at| (at, EndReason::Timeout)),
             idle.map(|at| (at, EndReason::IdleTimeout)),
@@ -192,12 +176,12 @@ mod tests {
         let mut timers = timers();
         (timers.idle_timeout, timers.orphan_timeout) = (None, None);
         timers.servers(1, at(1));
-        timers.folder_looked_at(FolderLook::Gone, at(2));
+        timers.folder_looked_at(Look::Unfindable, at(2));
         assert_eq!(timers.limits().count(), 0, "a server knows of it");
         timers.servers(0, at(10));
         let limits: Vec<_> = timers.limits().collect();
         assert_eq!(limits, [(at(70), EndReason::Orphaned)]);
-        timers.folder_looked_at(FolderLook::Incomplete, at(11));
+        timers.folder_looked_at(Look::Incomplete, at(11));
         assert_eq!(timers.limits().count(), 0);
     }
 
@@ -208,7 +192,7 @@ mod tests {
         assert_eq!(timers.folder_due(), None);
         timers.servers(0, at(9));
         assert_eq!(timers.folder_due(), Some(at(9)));
-        timers.folder_looked_at(FolderLook::Whole, at(9));
+        timers.folder_looked_at(Look::Whole, at(9));
         assert_eq!(timers.folder_due(), Some(at(39)));
         timers.servers(1, at(12));
         timers.doubt_folder();

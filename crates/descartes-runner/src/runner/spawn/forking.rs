@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use descartes_protocol::AgentId;
 use descartes_shim::record::Spec;
@@ -15,7 +15,7 @@ use rustix::net::RecvFlags;
 
 use crate::eradicate::eradicate;
 use crate::runner::LocalProcessRunner;
-use crate::store;
+use crate::store::{self, LockState};
 
 /// How long a shim may take to speak, or to go, of which the template has said nothing.
 const UNSEEN_PATIENCE: Duration = Duration::from_secs(5);
@@ -54,18 +54,24 @@ impl LocalProcessRunner {
         template.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Undoes a spawn whose shim may have been forked by a template that did not say so. As long
-    /// as it lives, it has the folder's lock. Blocks.
-    pub(super) fn undo_unseen(&self, id: AgentId, spec: &Spec) {
-        let deadline = std::time::Instant::now() + UNSEEN_PATIENCE;
+    /// Undoes a spawn, whose shim may not be known: as long as it lives, it has the folder's lock.
+    /// Blocks.
+    pub(super) fn undo_now(&self, id: AgentId, spec: &Spec, shim: Option<Process>) {
+        self.inner.store.mark_undone(id);
+        let deadline = Instant::now() + UNSEEN_PATIENCE;
         let dir = self.inner.store.agent_dir(id);
         loop {
-            eradicate(&spec.agent_id, spec.cgroup.as_deref(), None);
-            if !store::is_locked(&dir).unwrap_or(false) {
-                let _ = self.inner.store.remove(id);
+            let left = eradicate(&spec.agent_id, spec.cgroup.as_deref(), shim);
+            if store::lock_state(&dir).is_ok_and(|lock| lock != LockState::Held) {
+                if !left.is_empty() {
+                    tracing::error!(agent = %id, ?left, "failed to undo a spawn: processes are left");
+                }
+                if let Err(error) = self.inner.store.remove(id) {
+                    tracing::warn!(%error, "failed to remove the folder of an agent that did not start");
+                }
                 return;
             }
-            if std::time::Instant::now() >= deadline {
+            if Instant::now() >= deadline {
                 tracing::error!(agent = %id, "failed to undo a spawn; the next start looks after it");
                 return;
             }
