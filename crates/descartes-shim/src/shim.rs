@@ -44,6 +44,8 @@ pub(crate) struct Shim {
     buffer: Vec<u8>,
     connections: Vec<Connection>,
     next_connection: u64,
+    /// Until when no server is let in, as one could not be.
+    deaf_until: Option<Moment>,
     child_signals: SignalPipe,
     end_signals: SignalPipe,
     /// Who waits for the pause, and for the end: connection and request.
@@ -116,6 +118,7 @@ impl Shim {
             buffer: vec![0; BUFFER_BYTES],
             connections: Vec::new(),
             next_connection: 1,
+            deaf_until: None,
             pause_waiters: Vec::new(),
             end_waiters: Vec::new(),
             paused: None,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use descartes_protocol::AgentId;
 use descartes_shim::record;
+use tokio::task::JoinSet;
 
 use super::spawn::blocking;
 use super::{AgentRunner, LocalProcessRunner};
@@ -34,37 +35,70 @@ pub(super) async fn check_regularly(runner: LocalProcessRunner) {
         .health_check_interval_secs
         .max(1);
     let stopping = runner.inner.stopping.clone();
-    let mut told = HashSet::new();
-    loop {
-        let interval = Duration::from_secs(secs);
-        if stopping
-            .run_until_cancelled(tokio::time::sleep(interval))
-            .await
-            .is_none()
-        {
-            return;
+    let mut told = Told::default();
+    let looking = async {
+        loop {
+            tokio::time::sleep(Duration::from_secs(secs)).await;
+            let agents: Vec<AgentHandle> = runner.agents(None);
+            let Ok(findings) = blocking(move || look_at(&agents)).await else {
+                return;
+            };
+            tell_of_stopped(&runner, &mut told, findings.stopped);
+            restore_all(&runner, &mut told, findings.incomplete).await;
         }
-        let agents: Vec<AgentHandle> = runner.agents(None);
-        let Ok(findings) = blocking(move || look_at(&agents)).await else {
-            return;
-        };
-        told.retain(|id| findings.stopped.iter().any(|handle| handle.id() == *id));
-        for handle in findings.stopped {
-            if told.insert(handle.id()) {
-                tell(
-                    &runner,
-                    &handle,
-                    "the agent's shim is stopped: it takes no commands and no output until it is sent SIGCONT",
-                );
+    };
+    stopping.run_until_cancelled(looking).await;
+}
+
+/// Of which agents it has been told what is wrong with them.
+#[derive(Default)]
+struct Told {
+    stopped: HashSet<AgentId>,
+    incomplete: HashSet<AgentId>,
+}
+
+fn tell_of_stopped(runner: &LocalProcessRunner, told: &mut Told, stopped: Vec<AgentHandle>) {
+    told.stopped
+        .retain(|id| stopped.iter().any(|handle| handle.id() == *id));
+    for handle in stopped {
+        if told.stopped.insert(handle.id()) {
+            tell(
+                runner,
+                &handle,
+                "the agent's shim is stopped: it takes no commands and no output until it is sent SIGCONT",
+            );
+        }
+    }
+}
+
+/// Has shims put back what is missing in their agents' folders, so that a later server finds them.
+async fn restore_all(runner: &LocalProcessRunner, told: &mut Told, incomplete: Vec<AgentHandle>) {
+    told.incomplete
+        .retain(|id| incomplete.iter().any(|handle| handle.id() == *id));
+    let mut restoring = JoinSet::new();
+    for handle in incomplete {
+        restoring.spawn(async move {
+            let restored = tokio::time::timeout(RESTORE_PATIENCE, handle.restore()).await;
+            (handle, restored)
+        });
+    }
+    while let Some(Ok((handle, restored))) = restoring.join_next().await {
+        let id = handle.id();
+        match restored {
+            Ok(Ok(())) => tell(
+                runner,
+                &handle,
+                "files were missing in the agent's folder; its shim has put the records back",
+            ),
+            // It has ended meanwhile, and its folder went with it.
+            _ if handle.agent.state().is_finished() => {}
+            _ if !told.incomplete.insert(id) => {}
+            Ok(Err(error)) => {
+                tracing::error!(agent = %id, %error, "files are missing in the agent's folder: a later server may not find the agent");
             }
-        }
-        for handle in findings.incomplete {
-            let (runner, stopping) = (runner.clone(), stopping.clone());
-            runner.inner.tasks.clone().spawn(async move {
-                stopping
-                    .run_until_cancelled(restore(&runner, &handle))
-                    .await;
-            });
+            Err(_) => {
+                tracing::error!(agent = %id, "files are missing in the agent's folder, and its shim does not put them back in time: a later server may not find the agent");
+            }
         }
     }
 }
@@ -89,26 +123,6 @@ fn look_at(agents: &[AgentHandle]) -> Findings {
 fn has_all_records(dir: &Path) -> bool {
     let records = [record::LOCK, record::SPEC, record::STATE];
     records.iter().all(|name| dir.join(name).exists())
-}
-
-/// Has an agent's shim make its folder anew, so that a later server finds the agent.
-async fn restore(runner: &LocalProcessRunner, handle: &AgentHandle) {
-    let id = handle.id();
-    match tokio::time::timeout(RESTORE_PATIENCE, handle.restore()).await {
-        Ok(Ok(())) => tell(
-            runner,
-            handle,
-            "the agent's folder was not complete; its shim has put back what it can",
-        ),
-        // It has ended meanwhile, and its folder went with it.
-        Ok(Err(_)) if handle.agent.state().is_finished() => {}
-        Ok(Err(error)) => {
-            tracing::error!(agent = %id, %error, "the agent's folder is not complete: a later server may not find the agent");
-        }
-        Err(_) => {
-            tracing::warn!(agent = %id, "the agent's shim does not make its folder anew in time");
-        }
-    }
 }
 
 fn tell(runner: &LocalProcessRunner, handle: &AgentHandle, message: &str) {

@@ -3,11 +3,14 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 use rustix::net::SocketFlags;
 use rustix::process::WaitOptions;
 
 use super::Shim;
-use super::timers::{FREEZE_INTERVAL, KILL_INTERVAL, UNWATCHED_INTERVAL, WATCHED_INTERVAL};
+use super::timers::{
+    DEAF_INTERVAL, FREEZE_INTERVAL, KILL_INTERVAL, UNWATCHED_INTERVAL, WATCHED_INTERVAL,
+};
 use crate::connection::Connection;
 use crate::lifecycle::{Event, Moment, State};
 use crate::wire::Message;
@@ -81,7 +84,9 @@ impl Shim {
         };
         input(Source::Children, self.child_signals.descriptor());
         input(Source::EndSignal, self.end_signals.descriptor());
-        input(Source::Listener, self.folder.listener());
+        if self.deaf_until.is_none() {
+            input(Source::Listener, self.folder.listener());
+        }
         if let Some(leader) = &self.leader {
             input(Source::Leader, leader.as_fd());
         }
@@ -146,11 +151,15 @@ impl Shim {
 
     fn accept(&mut self) {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let Ok(stream) = rustix::net::accept_with(self.folder.listener(), flags) else {
-            return;
-        };
-        if let Ok(server) = self.connection(stream) {
-            self.greet(server);
+        match rustix::net::accept_with(self.folder.listener(), flags) {
+            Ok(stream) => {
+                if let Ok(server) = self.connection(stream) {
+                    self.greet(server);
+                }
+            }
+            Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => {}
+            // There is no descriptor for it, and it would wake the loop again at once.
+            Err(_) => self.deaf_until = Some(self.now() + DEAF_INTERVAL),
         }
     }
 
@@ -194,6 +203,7 @@ impl Shim {
 
     fn look_at_clock(&mut self) {
         let now = self.now();
+        self.deaf_until = self.deaf_until.filter(|until| *until > now);
         let servers = self.connections.len();
         self.timers.servers(servers, now);
         if self.timers.folder_due().is_some_and(|due| due <= now) {
@@ -239,7 +249,10 @@ impl Shim {
             .map(report_due)
             .min();
         let folder = self.timers.folder_due();
-        [state, limits, reports, folder].into_iter().flatten().min()
+        [state, limits, reports, folder, self.deaf_until]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Tells servers how long the output is by now, as often as they want to know. One that has

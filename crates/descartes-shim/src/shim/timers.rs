@@ -15,6 +15,9 @@ pub(super) const WATCHED_INTERVAL: Duration = Duration::from_millis(10);
 /// Least time between two reports of output to a server that does not.
 pub(super) const UNWATCHED_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How long no server is let in after one could not be.
+pub(super) const DEAF_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Pause between two looks at the agent's folder while no server is there to miss it.
 const FOLDER_INTERVAL: Duration = Duration::from_secs(30);
 /// The first pause after a loss of output, and after a look that found something missing. It doubles
