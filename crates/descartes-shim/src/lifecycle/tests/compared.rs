@@ -146,10 +146,10 @@ proptest! {
 
     #[test]
     fn a_tree_goes_through_what_the_model_says(
-        polite: bool,
+        cooperative: bool,
         events in proptest::collection::vec((any_wait(), any_event(), any::<bool>()), 0..60),
     ) {
-        let (mut lifecycle, mut model) = (Lifecycle::new(polite), Model::new(polite));
+        let (mut lifecycle, mut model) = (Lifecycle::new(cooperative), Model::new(cooperative));
         let mut shim = Shim::default();
         let mut now = Moment::ZERO;
         for (asker, (wait, event, by_itself)) in (0..).zip(events) {

@@ -44,7 +44,7 @@ pub(super) enum Answer {
 #[derive(Debug)]
 pub(super) struct Model {
     /// The backend has a pause of its own.
-    polite: bool,
+    cooperative: bool,
     hold: Option<Hold>,
     end: Option<End>,
     recorded: bool,
@@ -70,9 +70,9 @@ struct End {
 }
 
 impl Model {
-    pub(super) fn new(polite: bool) -> Self {
+    pub(super) fn new(cooperative: bool) -> Self {
         Self {
-            polite,
+            cooperative,
             hold: None,
             end: None,
             recorded: false,
@@ -136,7 +136,7 @@ impl Model {
             .hold
             .as_ref()
             .is_some_and(|it| it.moving_until.is_none());
-        let asks_politely = event == Event::Pause(PauseHow::Cooperative);
+        let asks_cooperatively = event == Event::Pause(PauseHow::Cooperative);
         let rules = [
             (wants_life && self.end.is_some(), Refusal::Ending),
             (wants_end && self.recorded, Refusal::Ending),
@@ -150,7 +150,7 @@ impl Model {
             ),
             // Who asks while it is being paused already waits for that.
             (
-                asks_politely && !self.polite && self.hold.is_none(),
+                asks_cooperatively && !self.cooperative && self.hold.is_none(),
                 Refusal::NoCooperativePause,
             ),
         ];
@@ -212,7 +212,7 @@ impl Model {
     }
 
     fn begin_hold(&mut self, how: PauseHow, now: Moment, step: &mut Step) {
-        let forced = !self.polite || how == PauseHow::Forced;
+        let forced = !self.cooperative || how == PauseHow::Forced;
         step.acts
             .push(if forced { Act::Freeze } else { Act::AskPause });
         self.hold = Some(Hold {
