@@ -8,17 +8,10 @@ use descartes_core::ZmqServerConfig;
 use descartes_core::protocol::{
     AgentId, AgentStatus, Command, EndReason, Reply, Request, SpawnRequest,
 };
-use descartes_testkit::{Client, TestServer, processes_of, shell, shim_of, signal, soon};
+use descartes_shim::tree::Process;
+use descartes_testkit::{Client, Stranger, TestServer, processes_of, shell, shim_of, signal, soon};
 
 const ECHOES: &str = "echo ready; while read -r line; do echo \"got $line\"; done";
-
-/// Crashes the server, does harm, and starts it again on what is left.
-async fn after(test: TestServer, harm: impl FnOnce(&Path)) -> TestServer {
-    let config = test.server.config().clone();
-    let dir = test.crash().await;
-    harm(&config.state_dir());
-    TestServer::start_in(dir, config).await
-}
 
 fn folder(state_dir: &Path, agent: AgentId) -> PathBuf {
     state_dir.join("agents").join(agent.to_string())
@@ -69,12 +62,13 @@ async fn an_exit_record_that_is_cut_short_makes_a_lost_agent_with_all_its_output
     let cut = spawned(&client, spawn("cut", "echo said; exit 3")).await;
     client.wait_end(whole.id).await;
     client.wait_end(cut).await;
-    let again = after(test, |state_dir| {
-        let exit = folder(state_dir, cut).join("exit.json");
-        std::fs::write(exit, "{\"version\":1,\"exi").unwrap();
-        std::fs::create_dir(state_dir.join("agents").join("no-agent")).unwrap();
-    })
-    .await;
+    let again = test
+        .crash_and_restart(async |state_dir| {
+            let exit = folder(state_dir, cut).join("exit.json");
+            std::fs::write(exit, "{\"version\":1,\"exi").unwrap();
+            std::fs::create_dir(state_dir.join("agents").join("no-agent")).unwrap();
+        })
+        .await;
     let client = again.client().await;
     let listed = client.list().await.agents;
     let ids: Vec<AgentId> = listed.iter().map(|agent| agent.id).collect();
@@ -100,10 +94,11 @@ async fn an_end_is_known_also_without_the_record_of_the_processes() {
     let client = test.client().await;
     let agent = client.spawn("exit 7").await;
     client.wait_end(agent.id).await;
-    let again = after(test, |state_dir| {
-        std::fs::write(folder(state_dir, agent.id).join("state.json"), "").unwrap();
-    })
-    .await;
+    let again = test
+        .crash_and_restart(async |state_dir| {
+            std::fs::write(folder(state_dir, agent.id).join("state.json"), "").unwrap();
+        })
+        .await;
     let info = again.client().await.info(agent.id).await;
     assert_eq!(info.exit_code, Some(7));
     assert_eq!((info.pid, info.status), (None, AgentStatus::Failed));
@@ -122,11 +117,12 @@ async fn a_finished_agent_whose_spec_is_damaged_is_set_aside_with_its_output() {
     for agent in [damaged, gone, whole] {
         client.wait_end(agent).await;
     }
-    let again = after(test, |state_dir| {
-        std::fs::write(folder(state_dir, damaged).join("spec.json"), "{}").unwrap();
-        std::fs::remove_file(folder(state_dir, gone).join("spec.json")).unwrap();
-    })
-    .await;
+    let again = test
+        .crash_and_restart(async |state_dir| {
+            std::fs::write(folder(state_dir, damaged).join("spec.json"), "{}").unwrap();
+            std::fs::remove_file(folder(state_dir, gone).join("spec.json")).unwrap();
+        })
+        .await;
     let listed = again.client().await.list().await.agents;
     assert_eq!(listed.len(), 1);
     assert_eq!(listed[0].id, whole);
@@ -162,7 +158,9 @@ async fn a_running_agents_damaged_records_are_put_back_by_its_shim() {
     let mut test = TestServer::start().await;
     let agent = test.client().await.spawn(ECHOES).await;
     for (name, harm) in harms {
-        test = after(test, |state_dir| harm(&folder(state_dir, agent.id))).await;
+        test = test
+            .crash_and_restart(async |state_dir| harm(&folder(state_dir, agent.id)))
+            .await;
         let client = test.client().await;
         let listed = client.list().await.agents;
         assert_eq!(listed.len(), 1, "{name}");
@@ -185,31 +183,32 @@ async fn a_running_agents_damaged_records_are_put_back_by_its_shim() {
 
 /// The agent's records are those of a process that has nothing to do with it.
 async fn a_foreign_process_is_left_alone(change: impl FnOnce(&mut serde_json::Value, u64)) {
-    let mut stranger = descartes_testkit::stranger();
-    let started = descartes_testkit::start_time(stranger.id());
+    let stranger = Stranger::start();
+    let Process {
+        pid, start_time, ..
+    } = stranger.process();
     let test = TestServer::start().await;
     let client = test.client().await;
     let agent = client.spawn("sleep 1000").await;
     let shim = shim_of(&state_dir(&test), agent.id);
-    let again = after(test, |state_dir| {
-        signal(shim, "KILL");
-        let path = folder(state_dir, agent.id).join("state.json");
-        let record = std::fs::read_to_string(&path).unwrap();
-        let mut state: serde_json::Value = serde_json::from_str(&record).unwrap();
-        state["pid"] = stranger.id().into();
-        state["shim_pid"] = stranger.id().into();
-        change(&mut state, started);
-        std::fs::write(&path, state.to_string()).unwrap();
-    })
-    .await;
+    let again = test
+        .crash_and_restart(async |state_dir| {
+            signal(shim, "KILL");
+            let path = folder(state_dir, agent.id).join("state.json");
+            let record = std::fs::read_to_string(&path).unwrap();
+            let mut state: serde_json::Value = serde_json::from_str(&record).unwrap();
+            state["pid"] = pid.into();
+            state["shim_pid"] = pid.into();
+            change(&mut state, start_time);
+            std::fs::write(&path, state.to_string()).unwrap();
+        })
+        .await;
     let info = again.client().await.info(agent.id).await;
     assert_eq!(info.status, AgentStatus::Failed);
     assert_eq!(info.end_reason, Some(EndReason::Lost));
     assert_eq!(processes_of(agent.id), Vec::<i32>::new());
     again.stop().await;
-    assert!(stranger.try_wait().unwrap().is_none(), "it was signalled");
-    stranger.kill().unwrap();
-    stranger.wait().unwrap();
+    assert!(!stranger.process().is_dead(), "it was signalled");
 }
 
 #[tokio::test]
@@ -250,7 +249,7 @@ async fn an_agent_whose_folder_is_removed_runs_on_and_is_found_by_the_next_serve
     std::fs::remove_dir_all(&home).unwrap();
     comes_back(&home.join("state.json")).await;
     answers(&client, agent.id, "hello").await;
-    let again = after(test, |_| {}).await;
+    let again = test.crash_and_restart(async |_| {}).await;
     let client = again.client().await;
     assert_eq!(client.info(agent.id).await.pid, agent.pid);
     answers(&client, agent.id, "again").await;
@@ -269,10 +268,10 @@ async fn an_agent_whose_folder_goes_with_its_server_makes_it_anew() {
     client.wait_ready(agent.id).await;
     let home = folder(&state_dir(&test), agent.id);
     std::fs::remove_dir_all(&home).unwrap();
-    let config = test.server.config().clone();
-    let dir = test.crash().await;
-    comes_back(&home.join("state.json")).await;
-    let again = TestServer::start_in(dir, config).await;
+    let back = home.join("state.json");
+    let again = test
+        .crash_and_restart(async |_| comes_back(&back).await)
+        .await;
     let client = again.client().await;
     assert_eq!(client.info(agent.id).await.pid, agent.pid);
     answers(&client, agent.id, "hello").await;
@@ -286,7 +285,7 @@ async fn an_agent_whose_shim_stands_still_is_taken_on_from_its_record() {
     let agent = test.client().await.spawn(ECHOES).await;
     let shim = shim_of(&state_dir(&test), agent.id);
     signal(shim, "STOP");
-    let again = after(test, |_| {}).await;
+    let again = test.crash_and_restart(async |_| {}).await;
     let client = again.client().await;
     let info = client.info(agent.id).await;
     assert_eq!((info.pid, info.status), (agent.pid, AgentStatus::Running));
@@ -302,10 +301,11 @@ async fn a_repeated_spawn_waits_for_an_agent_that_cannot_be_taken_on_yet() {
     let agent = spawned(&client, spawn("once", "sleep 1000")).await;
     let shim = shim_of(&state_dir(&test), agent);
     signal(shim, "STOP");
-    let again = after(test, |state_dir| {
-        std::fs::remove_file(folder(state_dir, agent).join("state.json")).unwrap();
-    })
-    .await;
+    let again = test
+        .crash_and_restart(async |state_dir| {
+            std::fs::remove_file(folder(state_dir, agent).join("state.json")).unwrap();
+        })
+        .await;
     let client = again.client().await;
     assert_eq!(client.list().await.agents.len(), 0);
     let repeated = spawned(&client, spawn("once", "sleep 1000"));

@@ -25,13 +25,6 @@ async fn written(client: &Client, agent: AgentId, write: Command) -> (u64, u64) 
     (number("bytes_written"), number("stdin_bytes"))
 }
 
-/// Ends a server as a crash would and starts it again.
-async fn crashed_and_back(test: TestServer) -> TestServer {
-    let config = test.server.config().clone();
-    let dir = test.crash().await;
-    TestServer::start_in(dir, config).await
-}
-
 #[tokio::test]
 async fn what_several_writers_repeat_arrives_once_also_after_a_crash_of_the_server() {
     let test = TestServer::start().await;
@@ -41,7 +34,7 @@ async fn what_several_writers_repeat_arrives_once_also_after_a_crash_of_the_serv
     assert_eq!(written(&one, agent, write("one", 0, "a1 ")).await, (3, 3));
     assert_eq!(written(&two, agent, write("two", 0, "b1 ")).await, (3, 6));
     assert_eq!(written(&one, agent, write("one", 0, "a1 ")).await, (3, 6));
-    let test = crashed_and_back(test).await;
+    let test = test.crash_and_restart(async |_| {}).await;
     let client = test.client().await;
     let again = written(&client, agent, write("one", 0, "a1 a2 ")).await;
     assert_eq!(again, (6, 9));
@@ -161,7 +154,7 @@ async fn check_since(client: &Client, agent: AgentId, [first, second]: [Timestam
 async fn output_since_a_time_is_found_also_after_a_crash_and_after_the_end() {
     let test = TestServer::start().await;
     let (agent, times) = printed_twice(&test.client().await).await;
-    let test = crashed_and_back(test).await;
+    let test = test.crash_and_restart(async |_| {}).await;
     let client = test.client().await;
     check_since(&client, agent, times).await;
     client.done(agent, &Command::CloseStdin).await;

@@ -6,10 +6,12 @@
 mod client;
 mod proxy;
 mod server;
+mod stranger;
 
 pub use client::{Client, shell};
 pub use proxy::{CuttingProxy, LossyProxy};
 pub use server::{TestServer, config, shell_backends, socket_endpoint};
+pub use stranger::Stranger;
 
 use std::future::Future;
 use std::time::Duration;
@@ -81,30 +83,4 @@ pub fn signal(pid: i32, name: &str) {
         status.is_ok_and(|status| status.success()),
         "no signal {name} to {pid}"
     );
-}
-
-/// A process that has nothing to do with any agent, and waits to be killed.
-///
-/// # Panics
-/// If there is no `sleep`.
-#[must_use]
-#[expect(clippy::disallowed_methods, reason = "a process that is no agent")]
-pub fn stranger() -> std::process::Child {
-    let sleeping = std::process::Command::new("sleep").arg("1000").spawn();
-    sleeping.unwrap_or_else(|error| panic!("sleep: {error}"))
-}
-
-/// When a process started, in clock ticks since boot.
-///
-/// # Panics
-/// If there is no such process.
-#[must_use]
-pub fn start_time(pid: u32) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
-    let stat = stat.unwrap_or_else(|error| panic!("{pid}: {error}"));
-    let after_name = stat.rsplit_once(')').map(|(_, rest)| rest);
-    let field = after_name.and_then(|rest| rest.split_ascii_whitespace().nth(19));
-    field
-        .and_then(|ticks| ticks.parse().ok())
-        .unwrap_or_else(|| panic!("{stat}"))
 }

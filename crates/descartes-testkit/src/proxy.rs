@@ -34,7 +34,8 @@ pub struct CuttingProxy {
 }
 
 impl LossyProxy {
-    /// A proxy in front of a server that throws away each reply of which `is_lost` says so, by its number from 1.
+    /// A proxy in front of a server that throws away each reply of which `is_lost` says so, by its
+    /// number from 1.
     ///
     /// # Panics
     /// If it cannot listen or connect.

@@ -78,8 +78,8 @@ impl TestServer {
         Self::start_in(dir, config).await
     }
 
-    /// Starts a server whose files are in `dir`, and that listens on a socket there: started again in the same folder, it
-    /// is found at the same endpoint, [`socket_endpoint`].
+    /// Starts a server whose files are in `dir`, and that listens on a socket there: started again
+    /// in the same folder, it is found at the same endpoint, [`socket_endpoint`].
     pub async fn start_on_socket(dir: TempDir) -> Self {
         let config = ZmqServerConfig {
             endpoint: socket_endpoint(dir.path()),
@@ -143,5 +143,14 @@ impl TestServer {
         self.task.abort();
         let _ = self.task.await;
         self.dir
+    }
+
+    /// Ends the server as a crash would, and starts it again with the same configuration and
+    /// files. Meanwhile `between` may do something to the state folder.
+    pub async fn crash_and_restart(self, between: impl AsyncFnOnce(&Path)) -> Self {
+        let config = self.server.config().clone();
+        let dir = self.crash().await;
+        between(&config.state_dir()).await;
+        Self::start_in(dir, config).await
     }
 }

@@ -1,7 +1,8 @@
 //! Servers and shims of different versions, as they meet after an upgrade or on the way back.
 //!
-//! What a version says on a shim's socket is kept in `descartes-shim/tests/recordings`; a README there says
-//! how. Here today's server meets the shims in the recordings, and today's shim the servers in them.
+//! What a version says on a shim's socket is kept in `descartes-shim/tests/recordings`; a README
+//! there says how. Here today's server meets the shims in the recordings, and today's shim the
+//! servers in them.
 #![cfg(test)]
 
 mod old_server;
@@ -11,47 +12,23 @@ mod recording;
 mod scenarios;
 mod world;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use descartes_core::AgentId;
 use descartes_core::protocol::{ErrorCode, StdinPosition};
-use descartes_shim::tree::Process;
 use descartes_shim::wire;
-use descartes_testkit::TestServer;
+use descartes_testkit::{Stranger, TestServer};
 
 use old_shim::{OldShim, private_dir};
 use recording::{Identity, Recording, folder};
 use scenarios::{SCENARIOS, Scenario};
 use world::{Server, World, write_at};
 
-/// A process that stands for one of a recording, so that no other can be taken for it.
-struct Stand(std::process::Child);
-
-impl Stand {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "it stands for an agent and is none"
-    )]
-    fn start() -> Self {
-        let mut command = std::process::Command::new("sleep");
-        Self(command.arg("1000").spawn().unwrap())
-    }
-
-    fn process(&self) -> Process {
-        Process::read(self.0.id().cast_signed()).unwrap()
-    }
-}
-
-impl Drop for Stand {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// Lets today's server find an agent with a shim of that version, and plays a scenario with it.
 async fn meet_old_shim(version: u32, name: &str, play: scenarios::Play) {
-    let (leader, shim) = (Stand::start(), Stand::start());
+    // They stand for processes of the recording, so that no others can be taken for them.
+    let (leader, shim) = (Stranger::start(), Stranger::start());
     let identity = Identity {
         agent: AgentId::generate(),
         leader: leader.process(),
@@ -77,19 +54,32 @@ async fn meet_old_shim(version: u32, name: &str, play: scenarios::Play) {
     // Together: a difference is told at once, not when the scenario has waited in vain.
     let (world, ()) = tokio::join!(scenario, as_recorded);
     world.close().await;
-    for mut stand in [leader, shim] {
-        let ended = stand.0.try_wait().unwrap();
-        assert!(ended.is_none(), "another process was taken for the agent's");
+    for stranger in [leader, shim] {
+        let signalled = stranger.process().is_dead();
+        assert!(!signalled, "another process was taken for the agent's");
     }
 }
 
-macro_rules! for_each_version {
-    ($meet:ident: $($name:ident),*) => {$(
+/// Gives a macro the names of all scenarios: first those that depend on how much a pipe takes,
+/// which is for the host to say, then the others.
+macro_rules! with_scenarios {
+    ($macro:ident) => {
+        $macro! {
+            [full]
+            [ends paused polite output stdin no_stdin signals stopped forced shutdown writers
+             restored]
+        }
+    };
+}
+
+/// A test for each of these scenarios, which calls `meet` for each version that can do it.
+macro_rules! tests {
+    ($($name:ident)*) => {$(
         #[tokio::test]
         async fn $name() {
             let scenario = Scenario::named(stringify!($name));
             for version in scenario.since..=wire::VERSION {
-                $meet(version, scenario).await;
+                meet(version, scenario).await;
             }
         }
     )*};
@@ -102,7 +92,10 @@ mod a_server_works_with_older_shims_as_with_its_own {
         meet_old_shim(version, scenario.name, scenario.play).await;
     }
 
-    for_each_version!(meet: ends, paused, polite, output, stdin, no_stdin, full, signals, stopped, forced, shutdown, writers, restored);
+    macro_rules! all {
+        ([$($host:ident)*] [$($other:ident)*]) => { tests!($($host)* $($other)*); };
+    }
+    with_scenarios!(all);
 }
 
 mod a_shim_answers_older_servers_as_their_own_did {
@@ -112,8 +105,22 @@ mod a_shim_answers_older_servers_as_their_own_did {
         old_server::play(version, scenario.name).await;
     }
 
-    // Not `full`: how much a pipe takes is for the host to say.
-    for_each_version!(meet: ends, paused, polite, output, stdin, no_stdin, signals, stopped, forced, shutdown, writers, restored);
+    macro_rules! those_of_any_host {
+        ([$($host:ident)*] [$($other:ident)*]) => { tests!($($other)*); };
+    }
+    with_scenarios!(those_of_any_host);
+}
+
+#[test]
+fn every_scenario_is_played() {
+    macro_rules! names {
+        ([$($host:ident)*] [$($other:ident)*]) => {
+            [$(stringify!($host),)* $(stringify!($other),)*]
+        };
+    }
+    let played = BTreeSet::from(with_scenarios!(names));
+    let all: BTreeSet<&str> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
+    assert_eq!(played, all);
 }
 
 #[tokio::test]
@@ -165,8 +172,8 @@ fn every_version_is_recorded() {
     }
 }
 
-/// Records what the server program `DESCARTES_SERVER_BIN` and its shim say, over what was recorded of that
-/// version before.
+/// Records what the server program `DESCARTES_SERVER_BIN` and its shim say, over what was recorded
+/// of that version before.
 #[tokio::test]
 #[ignore = "makes the recordings that the other tests read"]
 async fn record() {

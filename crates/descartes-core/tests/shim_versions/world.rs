@@ -58,21 +58,20 @@ impl World {
 
     /// As [`World::crash`], and meanwhile files go from the agent's folder.
     pub(crate) async fn crash_and_lose(&mut self, files: &[&str]) {
-        let agent = format!("state/agents/{}", self.agent);
-        let lose = |dir: &Path| {
+        let agent = format!("agents/{}", self.agent);
+        let lose = |state_dir: &Path| {
             for file in files {
-                std::fs::remove_file(dir.join(&agent).join(file)).unwrap();
+                std::fs::remove_file(state_dir.join(&agent).join(file)).unwrap();
             }
         };
         let next = match self.server.take() {
-            Some(Server::Here(test)) => {
-                let dir = test.crash().await;
-                lose(dir.path());
-                Server::here(dir).await
-            }
+            Some(Server::Here(test)) => Server::Here(
+                test.crash_and_restart(async |state_dir| lose(state_dir))
+                    .await,
+            ),
             Some(Server::Program(program)) => {
                 let program = program.crash();
-                lose(program.dir());
+                lose(&program.dir().join("state"));
                 Server::Program(program.start().await)
             }
             None => panic!("an earlier start failed"),
@@ -203,8 +202,8 @@ impl World {
 }
 
 impl Server {
-    /// Today's server with the files in this folder. It listens elsewhere each time, for what a server leaves
-    /// behind that ends as in a crash goes a moment later.
+    /// Today's server with the files in this folder. It listens elsewhere each time, for what a
+    /// server leaves behind that ends as in a crash goes a moment later.
     pub(crate) async fn here(dir: TempDir) -> Self {
         let config = config(dir.path());
         Self::Here(TestServer::start_in(dir, config).await)
