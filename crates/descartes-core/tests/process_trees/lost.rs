@@ -1,11 +1,10 @@
 //! What a shim leaves behind that dies before its agent.
 
 use descartes_core::protocol::{AgentId, AgentStatus, Command, EndReason, PauseRequest};
+use descartes_shim::tree::Process;
 use descartes_testkit::Client;
 
-use super::common::{
-    Means, assert_nothing_is_left, for_both_means, kill_shim, members, server, token,
-};
+use super::common::{Means, assert_nothing_is_left, for_both_means, kill_shim, server, token};
 use super::shapes::Shape;
 
 /// What the agent did when its shim died.
@@ -63,7 +62,8 @@ async fn a_cgroup_also_knows_those_that_hide() {
     nothing_is_left(Means::Cgroup, Shape::Family, Was::Paused).await;
 }
 
-/// In the middle of `exec` a process has no environment to be known by.
+/// In the middle of `exec` a process has no environment to be known by, nor a command line. Its pid
+/// and start time stay what they are.
 async fn nothing_is_left_of_agents_that_do_nothing_but_exec(means: Means) {
     const AGENTS: usize = 12;
     let Some(server) = server(means).await else {
@@ -76,19 +76,19 @@ async fn nothing_is_left_of_agents_that_do_nothing_but_exec(means: Means) {
     for _ in 0..AGENTS {
         let script =
             format!("s='exec sh -c \"$0\" \"$0\" {name}'; echo ready; exec sh -c \"$s\" \"$s\"");
-        agents.push(client.spawn(&script).await.id);
+        let agent = client.spawn(&script).await;
+        let pid = agent.pid.unwrap().cast_signed();
+        agents.push((agent.id, Process::read(pid).unwrap()));
     }
-    for &agent in &agents {
+    for &(agent, _) in &agents {
         client.wait_ready(agent).await;
         kill_shim(&server, agent);
     }
-    for &agent in &agents {
+    for &(agent, process) in &agents {
         assert_is_lost(&client, agent).await;
-    }
-    // One that was missed comes out of its `exec` before long.
-    for _ in 0..20 {
-        assert_eq!(members(&token), Vec::<i32>::new());
-        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        let now = Process::read(process.pid);
+        let lives = now.is_some_and(|now| now.start_time == process.start_time && !now.is_dead());
+        assert!(!lives, "{now:?} is left");
     }
     server.stop().await;
 }
