@@ -56,18 +56,18 @@ for_both_means! {
     a_family_that_ended_by_itself(Shape::Family, End::ByItself, EndReason::Exited);
     a_family_that_was_stopped(Shape::Family, End::Stop, EndReason::Stopped);
     a_family_that_was_killed(Shape::Family, End::Kill, EndReason::Killed);
-    a_family_that_was_stopped_while_paused(Shape::Family, End::StopWhilePaused, EndReason::Stopped);
-    a_family_that_was_killed_while_paused(Shape::Family, End::KillWhilePaused, EndReason::Killed);
+    a_family_that_was_stopped_in_a_pause(Shape::Family, End::StopWhilePaused, EndReason::Stopped);
+    a_family_that_was_killed_in_a_pause(Shape::Family, End::KillWhilePaused, EndReason::Killed);
     a_deaf_agent_that_ended_by_itself(Shape::Deaf, End::ByItself, EndReason::Exited);
     a_deaf_agent_that_was_stopped(Shape::Deaf, End::Stop, EndReason::Stopped);
     a_deaf_agent_that_was_killed(Shape::Deaf, End::Kill, EndReason::Killed);
-    a_deaf_agent_that_was_stopped_while_paused(Shape::Deaf, End::StopWhilePaused, EndReason::Stopped);
-    a_deaf_agent_that_was_killed_while_paused(Shape::Deaf, End::KillWhilePaused, EndReason::Killed);
+    a_deaf_agent_that_was_stopped_in_a_pause(Shape::Deaf, End::StopWhilePaused, EndReason::Stopped);
+    a_deaf_agent_that_was_killed_in_a_pause(Shape::Deaf, End::KillWhilePaused, EndReason::Killed);
     a_chain_that_ended_by_itself(Shape::Chain, End::ByItself, EndReason::Exited);
     a_chain_that_was_killed(Shape::Chain, End::Kill, EndReason::Killed);
     a_bomb_that_ended_by_itself(Shape::Bomb, End::ByItself, EndReason::Exited);
     a_bomb_that_was_stopped(Shape::Bomb, End::Stop, EndReason::Stopped);
     a_bomb_that_was_killed(Shape::Bomb, End::Kill, EndReason::Killed);
-    a_bomb_that_was_stopped_while_paused(Shape::Bomb, End::StopWhilePaused, EndReason::Stopped);
-    a_bomb_that_was_killed_while_paused(Shape::Bomb, End::KillWhilePaused, EndReason::Killed);
+    a_bomb_that_was_stopped_in_a_pause(Shape::Bomb, End::StopWhilePaused, EndReason::Stopped);
+    a_bomb_that_was_killed_in_a_pause(Shape::Bomb, End::KillWhilePaused, EndReason::Killed);
 }

@@ -175,7 +175,8 @@ fn sizes(value: &Value) -> (u64, u64) {
     (length("stdout"), length("stderr"))
 }
 
-/// Whether a reader of the recorded value finds all of it in the present one, with the same meaning.
+/// Whether a reader of the recorded value finds all of it in the present one, with the same
+/// meaning.
 fn assert_resembles(recorded: &Value, present: &Value, whole_recorded: &Value, whole: &Value) {
     let compared = format!("recorded {whole_recorded}\npresent  {whole}");
     match (recorded, present) {

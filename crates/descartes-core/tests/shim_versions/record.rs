@@ -1,5 +1,5 @@
-//! Makes recordings: a server program of any version, a shim that is its own, and between them somebody who
-//! writes down what they say.
+//! Makes recordings: a server program of any version, a shim that is its own, and between them
+//! somebody who writes down what they say.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -118,8 +118,8 @@ impl Drop for Program {
     }
 }
 
-/// Plays a scenario with this server program and the shim that it brings, and writes down what was said.
-/// Returns the version of the shim's socket.
+/// Plays a scenario with this server program and the shim that it brings, and writes down what was
+/// said. Returns the version of the shim's socket.
 pub(crate) async fn record(scenario: &Scenario, binary: &Path) -> u32 {
     let program = Program::new(binary.to_owned()).start().await;
     let agent = spawn(scenario, &program).await;
@@ -206,7 +206,8 @@ fn listen_between(dir: &Path, notes: Notes) -> watch::Receiver<Option<bool>> {
     said
 }
 
-/// Each frame is written down before it is handed on, so nothing stands before what it follows from.
+/// Each frame is written down before it is handed on, so nothing stands before what it follows
+/// from.
 async fn hand_on(
     who: &str,
     mut from: OwnedReadHalf,

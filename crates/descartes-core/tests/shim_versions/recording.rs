@@ -1,6 +1,7 @@
 //! What a server and a shim of some version said to each other, as a file.
 //!
-//! Deliberately without the types of `descartes_shim::wire`: these are today's, and what is kept here is not.
+//! Deliberately without the types of `descartes_shim::wire`: these are today's, and what is kept
+//! here is not.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

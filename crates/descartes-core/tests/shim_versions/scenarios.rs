@@ -1,8 +1,9 @@
 //! What clients do with an agent, and what they have to see of it.
 //!
-//! A scenario is played with real programs to record it, and with the recording to see that a server still
-//! works with such a shim. So nothing may happen in it by itself: each step waits for the effect of the one
-//! before, and nobody waits for output in a way that reaches the shim, except where that is the point.
+//! A scenario is played with real programs to record it, and with the recording to see that a
+//! server still works with such a shim. So nothing may happen in it by itself: each step waits for
+//! the effect of the one before, and nobody waits for output in a way that reaches the shim, except
+//! where that is the point.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -14,7 +15,8 @@ use descartes_core::protocol::{
 
 use super::world::{World, read, write, write_at};
 
-/// A line that an agent of [`SCENARIOS`] prints first: from there on, it is as the scenario wants it.
+/// A line that an agent of [`SCENARIOS`] prints first: from there on, it is as the scenario wants
+/// it.
 pub(crate) const READY: &str = "ready\n";
 
 /// Far more than any agent takes to end.
@@ -74,7 +76,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     },
     Scenario::new(
         "output",
-        "echo ready; read line; echo $line; echo $line again >&2; read line; echo $line; exec sleep 1000",
+        "echo ready; read line; echo $line; echo $line again >&2
+         read line; echo $line; exec sleep 1000",
         |world| Box::pin(output(world)),
     ),
     Scenario::new("stdin", "echo ready; cat; exec sleep 1000", |world| {
