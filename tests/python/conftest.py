@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import agents
+import disks
 from client import Client
 from daemon import Daemon
 from model_api import ModelApi
@@ -31,6 +32,13 @@ def state_dir():
     """A folder for a server's state. To be asked for before `launch`, for it has to last longer."""
     with tempfile.TemporaryDirectory(prefix="descartes-") as folder:
         yield Path(folder)
+
+
+@pytest.fixture
+def small_disk(state_dir):
+    """A disk of 16 MiB for a server's state. To be asked for before `launch` as well."""
+    with disks.tmpfs(state_dir, "16m") as disk:
+        yield disk
 
 
 @pytest.fixture

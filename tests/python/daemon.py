@@ -138,17 +138,22 @@ class Daemon:
 
     def rss_bytes(self):
         """Memory that the server holds."""
-        pages = self.proc("statm").read_text().split()[1]
-        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+        return rss_bytes(self.process.pid)
+
+    def record(self, agent, name):
+        """What a file of an agent's folder says, such as `state.json`."""
+        return json.loads((self.state_dir / "agents" / agent / name).read_text())
+
+    def shim(self, agent):
+        """Pid of an agent's shim."""
+        return self.record(agent, "state.json")["shim_pid"]
 
     def agent_processes(self):
         """Processes of this server's agents, by the mark in their environment."""
         agents = self.state_dir / "agents"
         ids = os.listdir(agents) if agents.exists() else []
-        marks = [f"DESCARTES_AGENT_ID={id}".encode() for id in ids]
-        return [
-            pid for pid in pids() if any(mark in traces(pid, "environ") for mark in marks)
-        ]
+        marks = {f"DESCARTES_AGENT_ID={id}".encode() for id in ids}
+        return [pid for pid in pids() if not marks.isdisjoint(traces(pid, "environ").split(b"\0"))]
 
     def processes(self):
         """All processes that have anything to do with this server's folder, the server included."""
@@ -201,10 +206,38 @@ def open_paths(pid):
     return "\n".join(paths).encode()
 
 
+def threads(pid):
+    """The threads of a process, each to be asked about as if it were one; none where it has
+    ended."""
+    try:
+        return [f"{pid}/task/{thread}" for thread in os.listdir(f"/proc/{pid}/task")]
+    except OSError:
+        return []
+
+
+def stat(pid):
+    """What /proc says of a process in numbers, from its state on; nothing where it has ended."""
+    return traces(pid, "stat").rpartition(b")")[2].split()
+
+
+def state(pid):
+    """The letter of a process's state; none where it has ended."""
+    return b"".join(stat(pid)[:1])
+
+
+def parent_of(pid):
+    """Pid of a process's parent; 0 where it has ended."""
+    return int(b"".join(stat(pid)[1:2]) or 0)
+
+
 def is_alive(pid):
     """Whether a process runs: one that has ended and was not reaped does not."""
-    status = traces(pid, "stat").rpartition(b")")[2].split()
-    return bool(status) and status[0] not in (b"Z", b"X")
+    return state(pid) not in (b"", b"Z", b"X")
+
+
+def rss_bytes(pid):
+    """Memory that a process holds."""
+    return int(traces(pid, "statm").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def free_port(other_than=None):

@@ -1,13 +1,12 @@
 """Processes that no signal reaches: those in a frozen cgroup of version 1.
 
-To the rest of the system they are what waits for a dead disk is: in state D, and SIGKILL takes effect
-when the wait is over.
+To the rest of the system they are what waits for a dead disk is: in state D, and SIGKILL takes
+effect when the wait is over.
 """
 
 import contextlib
 import itertools
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -80,10 +79,6 @@ class Stuck:
         eventually(is_there, f"{self.group} {state}")
 
 
-def gone(pids):
+def await_death(pids):
     """Waits until none of these is alive."""
     eventually(lambda: not any(is_alive(pid) for pid in pids), f"the end of {pids}")
-
-
-def seconds_since(start):
-    return time.monotonic() - start

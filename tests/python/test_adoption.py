@@ -83,8 +83,7 @@ def test_a_killed_shim_leaves_a_lost_agent_and_no_process(server, client):
     pid = client.info(agent)["pid"]
     shims = [p for p in server.processes() if p not in (server.process.pid, pid)]
     server.kill()
-    for shim in shims:
-        os.kill(shim, signal.SIGKILL)
+    os.kill(server.shim(agent), signal.SIGKILL)
     server.start()
     info = client.ended(agent)
     assert (info["status"], info["end_reason"]) == ("failed", "lost")

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from client import Client
-from daemon import traces
+from daemon import parent_of
 from killer import verdict
 from killer.course import Course
 from killer.keeper import Keeper, spawn
@@ -22,6 +22,7 @@ from killer.killing import Killing
 from killer.plan import draw
 from killer.steady import SteadyClient
 from killer.watchers import Command, Lists, check_events, read_at_random, take_list
+from waiting import eventually
 
 AGENTS = int(os.environ.get("DESCARTES_KILLER_AGENTS", 50))
 KILLS = int(os.environ.get("DESCARTES_KILLER_KILLS", 20))
@@ -148,12 +149,13 @@ class Run:
         self.events_seen = check_events(self.events.output("stdout").splitlines())
         server = self.server
         ids = [last, *(keeper.seen.id for keeper in self.keepers)]
-        becomes(lambda: server.agent_processes(), [], "processes of agents")
-        becomes(lambda: strangers_to(server), [], "processes beside the server and its template")
-        becomes(lambda: verdict.strangers(server.state_dir, ids), [], "files")
+        beside = "processes beside the server and its template"
+        becomes(lambda: server.agent_processes(), list, "processes of agents")
+        becomes(lambda: strangers_to(server), list, beside)
+        becomes(lambda: verdict.strangers(server.state_dir, ids), list, "files")
         for keeper in self.keepers:
-            left = verdict.cgroup_of(server.state_dir, keeper.seen.id)
-            assert left is None or not left.exists(), left
+            cgroup = server.record(keeper.seen.id, "spec.json").get("cgroup")
+            assert cgroup is None or not os.path.exists(cgroup), cgroup
         becomes(
             lambda: verdict.descriptors(server.process.pid),
             lambda: verdict.descriptors(fresh.process.pid),
@@ -175,25 +177,18 @@ class Run:
 
 
 def becomes(look, expected, what):
-    """Waits until there is what shall be there: the last of it may just be going."""
-    deadline = time.monotonic() + END_SECS / 5
-    while True:
-        found, wanted = look(), expected() if callable(expected) else expected
-        if found == wanted:
-            return
-        assert time.monotonic() < deadline, f"{what}: {found}, and should be {wanted}"
-        time.sleep(0.05)
+    """Waits until `look` finds what `expected` does: the last of it may just be going."""
+    eventually(
+        lambda: look() == expected(),
+        lambda: f"{what}: {look()}, and should be {expected()}",
+        END_SECS / 5,
+    )
 
 
 def strangers_to(server):
     """Processes of a server, but for itself and its one template."""
     others = [pid for pid in server.processes() if pid != server.process.pid]
     return [pid for pid in others if parent_of(pid) != server.process.pid] or others[1:]
-
-
-def parent_of(pid):
-    status = traces(pid, "stat").rpartition(b")")[2].split()
-    return int(status[1]) if status else 0
 
 
 def exit_code_of(info):

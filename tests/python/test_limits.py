@@ -1,6 +1,5 @@
 """What an agent may use, and what becomes of one that uses more."""
 
-import json
 import os
 import signal
 import time
@@ -12,6 +11,9 @@ from waiting import eventually
 
 U64_MAX = 2**64 - 1
 SILENT = "echo ready; sleep 1000"
+
+# More than any agent here lives that has a limit to its runtime.
+PAUSED_SECS = 60
 TALKS = "while :; do echo .; sleep 0.05; done"
 TALKS_ON_STDERR = "while :; do echo . >&2; sleep 0.05; done"
 
@@ -44,7 +46,14 @@ def spawn_limited(client, task, **limits):
 
 @pytest.mark.parametrize(
     "limit",
-    ["max_runtime_secs", "idle_timeout_secs", "output_bytes", "memory_bytes", "cpu_percent", "pids"],
+    [
+        "max_runtime_secs",
+        "idle_timeout_secs",
+        "output_bytes",
+        "memory_bytes",
+        "cpu_percent",
+        "pids",
+    ],
 )
 def test_a_limit_of_nothing_is_refused_by_name(client, limit):
     assert limit in refused(client, **{limit: 0})
@@ -99,10 +108,20 @@ def test_output_on_either_stream_counts_against_the_idle_limit(client):
     assert [client.info(agent)["status"] for agent in talkers] == ["running"] * 2
 
 
+def paused_within(client, secs):
+    """An agent that is paused, and its pid. It may live for so many seconds, or for longer where
+    that is not enough to pause it."""
+    info = client.spawn(SILENT, limits={"max_runtime_secs": secs})
+    paused = client.command(info["id"], "pause")
+    if paused["success"]:
+        return info["id"], info["pid"]
+    assert paused["error_code"] == "invalid_state" and secs < PAUSED_SECS, paused
+    return paused_within(client, 2 * secs)
+
+
 def test_the_runtime_goes_on_in_a_pause(client):
-    agent = client.spawn(TALKS, limits={"max_runtime_secs": 1})["id"]
-    client.done(agent, "pause")
-    assert end_of(client.ended(agent)) == ("terminated", "timeout")
+    agent, _ = paused_within(client, 1)
+    assert end_of(client.ended_within(agent, PAUSED_SECS)) == ("terminated", "timeout")
 
 
 def test_the_idle_clock_stands_still_in_a_pause_also_over_a_crash(server, client):
@@ -135,7 +154,8 @@ def test_limits_hold_while_no_server_runs(server, client):
 def test_an_agent_that_no_server_comes_back_for_is_stopped(launch, connect):
     server = launch(runner={"orphan_timeout_secs": 1})
     client = connect(server)
-    agent = client.spawn_ready("trap 'echo bye; exit 0' TERM; echo ready; while :; do sleep 1; done")
+    says_bye = "trap 'echo bye; exit 0' TERM; echo ready; while :; do sleep 1; done"
+    agent = client.spawn_ready(says_bye)
     # While a server is there the clock does not run.
     client.ended(client.spawn(SILENT, limits={"idle_timeout_secs": 2})["id"])
     assert client.info(agent)["status"] == "running"
@@ -147,11 +167,9 @@ def test_an_agent_that_no_server_comes_back_for_is_stopped(launch, connect):
 
 
 def test_a_limit_that_is_reached_in_a_pause_without_a_server_ends_the_agent(server, client):
-    agent = client.spawn_ready(SILENT, limits={"max_runtime_secs": 2})
-    pid = client.info(agent)["pid"]
-    client.done(agent, "pause")
+    agent, pid = paused_within(client, 2)
     server.kill()
-    eventually(lambda: has_ended(server, agent), "the end of the paused agent")
+    eventually(lambda: has_ended(server, agent), "the end of the paused agent", PAUSED_SECS)
     assert not is_alive(pid)
     server.start()
     assert end_of(client.info(agent)) == ("terminated", "timeout")
@@ -184,10 +202,10 @@ def test_a_limit_of_processes_refuses_the_next_one_and_ends_nobody(client):
 def test_a_cpu_limit_slows_an_agent_down(server, client):
     agent = spawn_limited(client, "echo ready; while :; do :; done", cpu_percent=10)
     client.read_until(agent, b"ready\n")
-    record = json.loads((server.state_dir / "agents" / agent / "state.json").read_text())
+    cgroup = server.record(agent, "state.json")["cgroup"]
 
     def was_throttled():
-        with open(os.path.join(record["cgroup"], "cpu.stat")) as stat:
+        with open(os.path.join(cgroup, "cpu.stat")) as stat:
             numbers = dict(line.split() for line in stat)
         return int(numbers["nr_throttled"]) > 3
 

@@ -8,10 +8,9 @@ import signal
 import subprocess
 
 import cli
-import disks
 import pytest
 from conftest import ECHO
-from daemon import traces
+from daemon import rss_bytes, state
 from waiting import eventually
 
 MEBIBYTE = 1024 * 1024
@@ -50,7 +49,7 @@ class Writer:
         self.client = client
         self.id = client.spawn(f"exec python3 {script}", **fields)["id"]
         self.folder = server.state_dir / "agents" / self.id
-        self.shim = json.loads((self.folder / "state.json").read_text())["shim_pid"]
+        self.shim = server.shim(self.id)
         self.blocks = 0
 
     def tell(self, blocks):
@@ -86,7 +85,7 @@ class Writer:
         """Lengths of all files of stdout, at one moment."""
         os.kill(self.shim, signal.SIGSTOP)
         try:
-            eventually(lambda: state_of(self.shim) == b"T", "the shim standing still")
+            eventually(lambda: state(self.shim) == b"T", "the shim standing still")
             output = self.folder / "stdout"
             return sum(file.stat().st_size for file in output.iterdir()) if output.exists() else 0
         finally:
@@ -106,14 +105,6 @@ class Writer:
             kept += len(chunk["data"])
             offset = chunk["next_offset"]
         return kept, gaps
-
-
-def state_of(pid):
-    return traces(pid, "stat").rpartition(b")")[2].split()[0]
-
-
-def rss_bytes(pid):
-    return int(traces(pid, "statm").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def warnings_of_loss(server):
@@ -148,17 +139,10 @@ def test_five_gigabytes_that_nobody_reads_cost_neither_memory_nor_disk(server, c
     assert writer.check(total) == (total - first, [(0, first)])
 
 
-@pytest.fixture
-def small_disk(state_dir):
-    """A disk of 16 MiB in its place."""
-    with disks.tmpfs(state_dir, "16m") as disk:
-        yield disk
-
-
 def test_an_agent_on_a_full_disk_goes_on_and_all_that_is_lost_is_told(
-    state_dir, small_disk, launch, connect
+    small_disk, launch, connect
 ):
-    server = launch(state_dir=str(state_dir))
+    server = launch(state_dir=str(small_disk.path))
     client = connect(server)
     bystander = client.spawn_ready(ECHO)
     writer = Writer(server, client, name="writer")
@@ -193,7 +177,7 @@ def test_an_agent_on_a_full_disk_goes_on_and_all_that_is_lost_is_told(
     lost = writer.write(30)["stdout_lost_bytes"]
     info = writer.end()
     assert (info["status"], info["exit_code"]) == ("failed", 7)
-    recorded = json.loads((writer.folder / "exit.json").read_text())
+    recorded = server.record(writer.id, "exit.json")
     assert (recorded["exit_code"], recorded["stdout"]["lost"]) == (7, lost)
     assert info["output"]["stdout_lost_bytes"] == lost
     total = writer.blocks * BLOCK
@@ -220,9 +204,9 @@ def follow(server, id):
 
 
 def test_a_disk_that_was_full_at_the_start_of_output_is_used_as_soon_as_there_is_room(
-    state_dir, small_disk, launch, connect
+    small_disk, launch, connect
 ):
-    server = launch(state_dir=str(state_dir))
+    server = launch(state_dir=str(small_disk.path))
     client = connect(server)
     writer = Writer(server, client)
     small_disk.fill()
@@ -244,18 +228,18 @@ def test_a_disk_that_was_full_at_the_start_of_output_is_used_as_soon_as_there_is
     assert 89 * BLOCK <= lost <= 91 * BLOCK
 
 
-def test_what_an_agent_says_after_a_gap_is_understood(state_dir, small_disk, launch, connect):
+def test_what_an_agent_says_after_a_gap_is_understood(small_disk, launch, connect):
     # Half a line is kept, the rest of it is lost, and the last word follows.
     backend = {"command": "sh", "args": ["-c", "{task}"], "stdin": "pipe", "parser": "claude"}
     result = json.dumps({"type": "result", "is_error": False, "result": "all done"})
-    script = state_dir / "script.sh"
+    script = small_disk.path / "script.sh"
     script.write_text(
         f"""printf '{{"type":"assistant", '
         read -r line; head -c {BLOCK} /dev/zero; echo '}}'
         read -r line; echo '{result}'; read -r line
         """
     )
-    server = launch(state_dir=str(state_dir), **{"backends.told": backend})
+    server = launch(state_dir=str(small_disk.path), **{"backends.told": backend})
     client = connect(server)
     agent = client.spawn(f". {script}", model_backend="told")["id"]
     client.read_until(agent, b"assistant")
@@ -273,7 +257,8 @@ def test_what_an_agent_says_after_a_gap_is_understood(state_dir, small_disk, lau
 
 
 def test_a_limit_on_the_length_of_files_costs_neither_output_nor_an_agent(server, client):
-    # As with a service manager's LimitFSIZE=: who writes beyond it gets a signal that ends processes.
+    # As with a service manager's LimitFSIZE=: who writes beyond it gets a signal that ends
+    # processes.
     limits = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (MEBIBYTE, limits[1]))
     writer = Writer(server, client)

@@ -73,10 +73,10 @@ def test_the_agent_of_an_old_request_is_found_for_as_long_as_it_is_kept(server, 
     server.kill()
     # Three days go by.
     folder = server.state_dir / "agents" / agent
-    spec = json.loads((folder / "spec.json").read_text())
+    spec = server.record(agent, "spec.json")
     spec["owner"]["spawned_at"] -= 3 * DAY
     (folder / "spec.json").write_text(json.dumps(spec))
-    end = json.loads((folder / "exit.json").read_text())
+    end = server.record(agent, "exit.json")
     end["finished_at"]["secs"] -= 3 * DAY
     (folder / "exit.json").write_text(json.dumps(end))
     server.start()

@@ -2,16 +2,13 @@
 
 import os
 
-import pytest
-
-import disks
 from client import new_id
 from waiting import eventually
 
 SPARE_NOBODY = {"retain_finished": 0}
 
 
-def gone(client, *ids):
+def await_removal(client, *ids):
     """Waits until none of these agents is listed any more."""
     eventually(
         lambda: not {info["id"] for info in client.list()["agents"]} & set(ids),
@@ -22,7 +19,7 @@ def gone(client, *ids):
 
 def swept(client):
     """Waits for a sweep, which an agent of its own falls to."""
-    gone(client, client.spawn("true")["id"])
+    await_removal(client, client.spawn("true")["id"])
 
 
 def test_an_agent_that_is_due_is_read_to_its_end_page_by_page(launch, connect):
@@ -69,7 +66,7 @@ def test_nothing_of_removed_agents_is_left_but_their_request_ids(launch, connect
         client.try_spawn(task, request_id=id, stdin="null")["agent_info"]["id"]
         for id, task in requests
     ]
-    gone(client, *agents)
+    await_removal(client, *agents)
     assert os.listdir(server.state_dir / "agents") == []
     assert os.listdir(server.state_dir / "removed") == []
     eventually(
@@ -88,13 +85,6 @@ def test_nothing_of_removed_agents_is_left_but_their_request_ids(launch, connect
     assert sorted(runs, key=int) == [str(i) for i in range(30)]
 
 
-@pytest.fixture
-def small_disk(state_dir):
-    """A server's state on a disk of 4 MiB."""
-    with disks.tmpfs(state_dir, "4m") as disk:
-        yield disk
-
-
 def test_a_full_disk_keeps_no_agent_and_forgets_no_request(small_disk, launch, connect):
     server = launch(state_dir=str(small_disk.path), **SPARE_NOBODY)
     request_id, task = new_id(), "head -c 100000 /dev/zero; read -r line"
@@ -106,7 +96,7 @@ def test_a_full_disk_keeps_no_agent_and_forgets_no_request(small_disk, launch, c
     )
     small_disk.fill()
     client.done(agent, "write_stdin", data="go\n")
-    gone(client, agent)
+    await_removal(client, agent)
     # A server starts on a full disk as well.
     small_disk.fill()
     for _ in range(2):

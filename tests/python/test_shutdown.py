@@ -9,7 +9,7 @@ import pytest
 import zmq
 
 from client import Client, config_for, new_id, pack
-from daemon import is_alive, pids, traces
+from daemon import is_alive, parent_of, pids
 from waiting import eventually
 
 STUBBORN = "trap '' TERM; echo ready; while :; do sleep 1; done"
@@ -22,7 +22,9 @@ def test_a_second_signal_skips_the_grace_time(launch, connect):
     agent = client.spawn_ready(STUBBORN)
     server.process.terminate()
     # Requests are answered while agents end, and new agents are refused.
-    eventually(lambda: not client.ask("health_check_request")["healthy"], "the beginning of the shutdown")
+    eventually(
+        lambda: not client.ask("health_check_request")["healthy"], "the beginning of the shutdown"
+    )
     refused = client.try_spawn("true")
     assert (refused["success"], refused["error_code"]) == (False, "shutting_down")
     assert client.info(agent)["status"] == "running"
@@ -55,6 +57,7 @@ def steps(server, *words):
     for word in words:
         at = log.find(word, at)
         assert at >= 0, f"no {word!r} in its place:\n{log}"
+        at += len(word)
 
 
 def test_agents_that_do_not_stop_are_killed_together_well_before_the_time_is_over(launch, connect):
@@ -67,8 +70,9 @@ def test_agents_that_do_not_stop_are_killed_together_well_before_the_time_is_ove
         server,
         "stopping, with all agents",
         "stopping agents agents=50 grace_ms=",
+        "killing agents that have not stopped",
         "answering what is under way and closing",
-        "stopped",
+        ": stopped\n",
     )
     eventually(lambda: not server.agent_processes(), "the end of all agents")
     server.start()
@@ -92,8 +96,7 @@ def test_without_any_time_agents_are_killed_at_once(launch, connect):
 
 def template(server):
     """The process that the server forks shims from."""
-    parent = b"\nPPid:\t%d\n" % server.process.pid
-    children = [pid for pid in pids() if parent in traces(pid, "status")]
+    children = [pid for pid in pids() if parent_of(pid) == server.process.pid]
     assert len(children) == 1, children
     return children[0]
 
@@ -156,7 +159,7 @@ def test_a_spawn_that_does_not_end_is_undone_and_refused(
     reply = client.receive()
     assert (reply["success"], reply["error_code"]) == (False, "shutting_down")
     assert server.process.wait(60) == 0
-    steps(server, "waiting for spawns under way", "undoing spawns under way", "stopped")
+    steps(server, "waiting for spawns under way", "undoing spawns under way", ": stopped\n")
     assert not is_alive(pid)
     server.start()
     assert len(client.list()["agents"]) == 1
@@ -205,7 +208,7 @@ def test_a_shim_that_stands_still_holds_up_nobody(launch, connect):
     agent = client.spawn_ready(STUBBORN)
     other = client.spawn_ready("echo ready; exec sleep 1000")
     pid = client.info(agent)["pid"]
-    shim = int(traces(pid, "status").partition(b"\nPPid:\t")[2].split()[0])
+    shim = server.shim(agent)
     over, pidfd = threading.Event(), os.pidfd_open(shim)
 
     def hold():

@@ -1,13 +1,12 @@
 """A disk that stands still while an agent ends: who waits for it, and who does not."""
 
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import disks
 import pytest
 from client import config_for
 from conftest import ECHO
-from daemon import is_alive, traces
+from daemon import is_alive, state, threads
 from waiting import eventually
 
 DISK_BYTES = 32 * 1024 * 1024
@@ -29,9 +28,9 @@ def freezing_agents(state_dir):
 
 
 def test_an_end_on_a_disk_that_stands_still_is_told_when_it_is_recorded(
-    state_dir, freezing_disk, launch, connect
+    freezing_disk, launch, connect
 ):
-    server = launch(state_dir=str(state_dir), request_timeout_secs=2)
+    server = launch(state_dir=str(freezing_disk.path), request_timeout_secs=2)
     client = connect(server)
     bystander = client.spawn_ready(ECHO)
     agent, record = ends_while_frozen(server, client, freezing_disk)
@@ -44,18 +43,15 @@ def test_an_end_on_a_disk_that_stands_still_is_told_when_it_is_recorded(
     assert_all_is_answered(client, bystander)
     assert spawner.receive()["success"] is False
     freezing_disk.thaw()
-    info = client.ended(agent)
-    assert record.exists()
-    assert (info["exit_code"], info["end_reason"]) == (5, "exited")
-    client.done(bystander, "write_stdin", data="x\n")
-    client.read_until(bystander, b"got x\n")
+    assert_ended_and_recorded(client, agent, record)
+    assert_writes_again(client, bystander)
     client.ended(client.spawn("true")["id"])
 
 
 def test_a_server_that_is_killed_while_an_end_waits_for_the_disk_finds_that_end(
-    state_dir, freezing_disk, launch, connect
+    freezing_disk, launch, connect
 ):
-    server = launch(state_dir=str(state_dir))
+    server = launch(state_dir=str(freezing_disk.path))
     client = connect(server)
     bystander = client.spawn_ready(ECHO)
     agent, record = ends_while_frozen(server, client, freezing_disk)
@@ -68,12 +64,9 @@ def test_a_server_that_is_killed_while_an_end_waits_for_the_disk_finds_that_end(
         finally:
             freezing_disk.thaw()
         start.result()
-    info = client.ended(agent)
-    assert record.exists()
-    assert (info["exit_code"], info["end_reason"]) == (5, "exited")
+    assert_ended_and_recorded(client, agent, record)
     assert client.read_all(agent) == b"ready\n"
-    client.done(bystander, "write_stdin", data="x\n")
-    client.read_until(bystander, b"got x\n")
+    assert_writes_again(client, bystander)
 
 
 def test_a_server_that_meets_a_shim_waiting_for_the_disk_tells_the_end_when_it_is_recorded(
@@ -90,17 +83,12 @@ def test_a_server_that_meets_a_shim_waiting_for_the_disk_tells_the_end_when_it_i
     assert_all_is_answered(client, bystander)
     assert client.info(agent)["status"] == "running" and not record.exists()
     freezing_agents.thaw()
-    info = client.ended(agent)
-    assert record.exists()
-    assert (info["exit_code"], info["end_reason"]) == (5, "exited")
-    client.done(bystander, "write_stdin", data="x\n")
-    client.read_until(bystander, b"got x\n")
+    assert_ended_and_recorded(client, agent, record)
+    assert_writes_again(client, bystander)
 
 
 def waits_for_disk(pid):
-    tasks = Path(f"/proc/{pid}/task")
-    found = [traces(pid, f"task/{task.name}/stat") for task in tasks.glob("*")]
-    return any(stat.rpartition(b")")[2].split()[:1] == [b"D"] for stat in found)
+    return any(state(thread) == b"D" for thread in threads(pid))
 
 
 def ends_while_frozen(server, client, disk):
@@ -111,6 +99,17 @@ def ends_while_frozen(server, client, disk):
     client.done(info["id"], "write_stdin", data="end\n")
     eventually(lambda: not is_alive(info["pid"]), "the agent's last process")
     return info["id"], server.state_dir / "agents" / info["id"] / "exit.json"
+
+
+def assert_ended_and_recorded(client, agent, record):
+    info = client.ended(agent)
+    assert record.exists()
+    assert (info["exit_code"], info["end_reason"]) == (5, "exited")
+
+
+def assert_writes_again(client, bystander):
+    client.done(bystander, "write_stdin", data="x\n")
+    client.read_until(bystander, b"got x\n")
 
 
 def assert_all_is_answered(client, bystander):
