@@ -71,20 +71,20 @@ class Keeper:
         self.offsets[stream] = chunk["next_offset"]
         return chunk
 
-    def write(self, hand):
+    def write(self, writer):
         """Writes a part, as far as the agent takes it."""
-        left = self.agent.stdin[hand][self.seen.taken[hand] :]
-        self.put(hand, left[: max(1, 2 * len(left) // self.pieces_left)])
+        left = self.agent.stdin[writer][self.seen.taken[writer] :]
+        self.put(writer, left[: max(1, 2 * len(left) // self.pieces_left)])
 
-    def put(self, hand, data, **more):
+    def put(self, writer, data, **more):
         """Writes at the place where this writer is; returns the reply."""
-        at = self.seen.taken[hand]
+        at = self.seen.taken[writer]
         position = {"offset": at}
         if self.agent.task["kind"] == "copies":
-            position = {"writer": {"id": f"hand-{hand}", "offset": at}}
+            position = {"writer": {"id": f"writer-{writer}", "offset": at}}
         reply = self.client.command(self.seen.id, "write_stdin", data=data, **position, **more)
         if reply["success"] or reply["error_code"] == "busy":
-            self.seen.taken[hand] = at + reply["data"]["bytes_written"]
+            self.seen.taken[writer] = at + reply["data"]["bytes_written"]
         else:
             assert self.is_over(reply), reply
         return reply
@@ -92,16 +92,16 @@ class Keeper:
     def close(self):
         """Writes all that is left, and ends stdin with the last of it."""
         last = len(self.agent.stdin) - 1
-        for hand, data in enumerate(self.agent.stdin):
+        for writer, data in enumerate(self.agent.stdin):
             while True:
-                is_last = {"close": True} if hand == last else {}
-                reply = self.put(hand, data[self.seen.taken[hand] :], **is_last)
+                is_last = {"close": True} if writer == last else {}
+                reply = self.put(writer, data[self.seen.taken[writer] :], **is_last)
                 if reply["success"]:
                     break
                 if self.is_over(reply):
                     # It has read everything, so it was the answer to the last write that got lost.
-                    assert self.client.has_repeated and hand == last, reply
-                    self.seen.taken[hand] = len(data)
+                    assert self.client.has_repeated and writer == last, reply
+                    self.seen.taken[writer] = len(data)
                     break
                 self.course.pause(RETRY_SECS)
 

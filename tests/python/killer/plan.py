@@ -44,16 +44,12 @@ class Agent:
     backend: str
     # How it comes to its end: `itself`, `stop`, `kill`, or `cut`, a stop that a kill cuts short.
     fate: str
-    # What is written to it: the bytes of one client, or of two.
+    # What is written to its stdin: the bytes of one writer, or of two.
     stdin: list = field(repr=False)
     steps: list
     # Whether the command line follows it, and waits for it.
     is_followed: bool = False
     is_awaited: bool = False
-
-    @property
-    def spawn(self):
-        return self.steps[0]
 
     @property
     def config(self):
@@ -144,27 +140,27 @@ def draw_agent(chance, number, rounds):
         # A child has its parent's handlers, and would need SIGKILL.
         "child": on_term != "last_words" and chance.random() < 0.2,
     }
-    hands = {"writes": 0, "echoes": 1, "copies": 2}[kind]
+    writers = {"writes": 0, "echoes": 1, "copies": 2}[kind]
     return Agent(
         name=f"agent-{number:03}",
         task=task,
         backend=chance.choice(["writer", "writer", "writer", "parsed_writer"]),
         fate=fate,
-        stdin=[draw_stdin(chance, task, hand) for hand in range(hands)],
-        steps=draw_steps(chance, task, fate, hands, rounds),
+        stdin=[draw_stdin(chance, task, writer) for writer in range(writers)],
+        steps=draw_steps(chance, task, fate, writers, rounds),
     )
 
 
-def draw_stdin(chance, task, hand):
+def draw_stdin(chance, task, writer):
     """Lines for an agent that echoes; for one that copies, bytes that tell whose they are."""
     size = chance.choice([0, 100, 20_000, chance.randint(0, 400_000)])
     data = random.Random(chance.getrandbits(32)).randbytes(size)
     if task["kind"] == "copies":
-        return bytes(byte & 0x7F | hand << 7 for byte in data)
+        return bytes(byte & 0x7F | writer << 7 for byte in data)
     return data.translate(bytes(10 if byte < 3 else byte for byte in range(256)))
 
 
-def draw_steps(chance, task, fate, hands, rounds):
+def draw_steps(chance, task, fate, writers, rounds):
     first = chance.randrange(rounds)
 
     def at(round):
@@ -174,9 +170,9 @@ def draw_steps(chance, task, fate, hands, rounds):
         return chance.randint(first, min(first + 6, rounds))
 
     steps = [Step(*at(first), "spawn")]
-    for hand in range(hands):
+    for writer in range(writers):
         pieces = chance.randint(1, 6)
-        steps += [Step(*at(rest()), "write", {"hand": hand}) for _ in range(pieces)]
+        steps += [Step(*at(rest()), "write", {"writer": writer}) for _ in range(pieces)]
     for _ in range(chance.choice([0, 0, 1, 1, 2])):
         steps.append(Step(*at(rest()), "read", {"stream": chance.choice(["stdout", "stderr"])}))
     if chance.random() < 0.3:
@@ -189,6 +185,6 @@ def draw_steps(chance, task, fate, hands, rounds):
     if fate != "itself":
         grace = SHORT_GRACE_SECS if task["on_term"] == "ignore" else None
         steps.append(Step(*at(end), fate, {"grace_secs": grace}))
-    elif hands:
+    elif writers:
         steps.append(Step(*at(end), "close"))
     return steps

@@ -1,6 +1,5 @@
 """What has to be true of each agent, and of the server's folder, when everything has ended."""
 
-import json
 import os
 import re
 import signal
@@ -56,10 +55,11 @@ def check_stream(keeper, stream, data, is_whole):
         taken = agent.stdin[0][: keeper.seen.taken[0]] if is_whole else agent.stdin[0]
         check_part(stream, data, echoes(taken), is_whole)
     else:
-        for hand, written in enumerate(agent.stdin):
-            others = bytes(byte for byte in range(256) if byte >> 7 != hand)
-            taken = written[: keeper.seen.taken[hand]] if is_whole else written
-            check_part(f"{stream} of hand {hand}", data.translate(None, others), taken, is_whole)
+        for writer, written in enumerate(agent.stdin):
+            others = bytes(byte for byte in range(256) if byte >> 7 != writer)
+            taken = written[: keeper.seen.taken[writer]] if is_whole else written
+            data_of_it = data.translate(None, others)
+            check_part(f"{stream} of writer {writer}", data_of_it, taken, is_whole)
 
 
 def check_text(text, stream, data, is_whole):
@@ -147,12 +147,6 @@ def files_of(state_dir, id, stream):
     """All that is kept of a stream, which has a folder from its first byte on."""
     folder = Path(state_dir) / "agents" / id / stream
     return list(folder.iterdir()) if folder.exists() else []
-
-
-def cgroup_of(state_dir, id):
-    """The folder of an agent's own cgroup, if it had one."""
-    spec = json.loads((Path(state_dir) / "agents" / id / "spec.json").read_text())
-    return Path(spec["cgroup"]) if spec.get("cgroup") else None
 
 
 def descriptors(pid):

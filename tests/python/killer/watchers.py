@@ -156,12 +156,13 @@ class Command:
 
 def check_events(lines):
     """Each event once, in order, and a hole only where it is admitted. Returns how many came."""
-    epoch, last, ends, is_gap = None, 0, {}, True
+    came, epoch, last, ends, is_gap = 0, None, 0, {}, True
     for line in lines:
         event = json.loads(line)
         if event.get("gap"):
             is_gap = True
             continue
+        came += 1
         if event["sequence"] is None:
             continue
         if event["epoch"] != epoch:
@@ -173,4 +174,4 @@ def check_events(lines):
         if event["update_type"] in ("completed", "terminated"):
             ends[event["agent_id"]] = ends.get(event["agent_id"], 0) + 1
     assert all(count == 1 for count in ends.values()), f"agents ended more than once: {ends}"
-    return len(lines)
+    return came
