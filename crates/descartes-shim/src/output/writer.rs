@@ -26,6 +26,9 @@ const TIMED_SEGMENT_BYTES_MIN: u64 = 8 * times::ENTRY_BYTES_MAX;
 /// any number.
 const SEGMENTS_MAX: usize = 128;
 
+/// How often at most the segment being written is looked for at its name.
+const PLACE_INTERVAL_MS: u64 = 1000;
+
 /// Appends to a stream's segments.
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -38,6 +41,8 @@ pub(super) struct Writer {
     lost: u64,
     /// The newest segment, as long as it is written.
     file: Option<File>,
+    /// When it was last seen to be in its place.
+    seen_at: WallTime,
     times: times::Recorder,
     /// The segments on disk, oldest first.
     segments: VecDeque<Segment>,
@@ -72,6 +77,7 @@ impl Writer {
             next: 0,
             lost: 0,
             file: None,
+            seen_at: WallTime::from_millis(0),
             times: times::Recorder::default(),
             segments: VecDeque::new(),
             kept: 0,
@@ -122,7 +128,7 @@ impl Writer {
     }
 
     fn write_some(&mut self, data: &[u8], now: WallTime) -> io::Result<usize> {
-        self.check_file();
+        self.check_file(now);
         if self.room() == 0 {
             self.open_segment()?;
         }
@@ -162,16 +168,38 @@ impl Writer {
         times::ENTRY_BYTES_MAX
     }
 
-    /// A file that nobody finds any more takes bytes as well as any other, and they are gone.
-    fn check_file(&mut self) {
+    /// A file that nobody finds any more takes bytes as well as any other, and they are gone. That
+    /// it was removed or cut shows at each write; that it was moved, with its folder perhaps, is
+    /// looked for now and then.
+    fn check_file(&mut self, now: WallTime) {
         let (Some(file), Some(segment)) = (&self.file, self.segments.back()) else {
             return;
         };
-        let is_whole = rustix::fs::fstat(file)
-            .is_ok_and(|stat| stat.st_nlink > 0 && length_of(&stat) >= segment.length);
-        if !is_whole {
-            self.close_segment();
-            self.look_for_damage();
+        let Ok(stat) = rustix::fs::fstat(file) else {
+            return self.suspect_damage();
+        };
+        let is_whole = stat.st_nlink > 0 && length_of(&stat) >= segment.length;
+        // Either way: the clock may have been set.
+        let is_due = now.millis().abs_diff(self.seen_at.millis()) >= PLACE_INTERVAL_MS;
+        if !is_whole || (is_due && !self.is_in_place(*segment, &stat)) {
+            return self.suspect_damage();
+        }
+        if is_due {
+            self.seen_at = now;
+        }
+    }
+
+    fn suspect_damage(&mut self) {
+        self.close_segment();
+        self.look_for_damage();
+    }
+
+    /// Whether the segment's name leads to this file. Where that cannot be seen, it does.
+    fn is_in_place(&self, segment: Segment, file: &rustix::fs::Stat) -> bool {
+        let path = self.path(&segments::name(segment.start));
+        match rustix::fs::statat(&self.dir, path, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(found) => (found.st_dev, found.st_ino) == (file.st_dev, file.st_ino),
+            Err(error) => !matches!(error, rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR),
         }
     }
 

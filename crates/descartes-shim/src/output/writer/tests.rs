@@ -285,3 +285,19 @@ fn a_disk_that_is_full_now_and_then_leaves_few_files() {
     assert_eq!(*starts.last().unwrap(), 1998);
     assert_eq!(writer.kept + writer.index_bytes, bytes_on_disk(dir.path()));
 }
+
+#[test]
+fn output_whose_folder_was_moved_away_goes_on_in_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let (stdout, away) = (dir.path().join("stdout"), dir.path().join("away"));
+    let mut writer = writer(dir.path(), 8000);
+    writer.append(b"seen", at(1000));
+    writer.append(b"again", at(1001));
+    std::fs::rename(&stdout, &away).unwrap();
+    writer.append(b"unseen", at(1500));
+    writer.append(b"after", at(2500));
+    let chunk = segments::read(&stdout, 0, 100).unwrap();
+    assert_eq!((chunk.offset, chunk.data.as_slice()), (15, &b"after"[..]));
+    let end = writer.end();
+    assert_eq!((end.bytes, end.lost, end.kept), (20, 15, 5));
+}
