@@ -12,6 +12,7 @@ use descartes_protocol::{AgentId, AgentInfo, AgentStatus, EndReason, Stream, Tim
 use descartes_shim::record;
 use descartes_shim::wire::{Command, Outcome};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 use crate::store::Notes;
 
@@ -130,6 +131,8 @@ pub(crate) struct Commands {
     ordinary: mpsc::Sender<Order>,
     /// For kills that find the queue full: nothing else may keep an agent alive.
     kills: mpsc::Sender<Order>,
+    /// Cancelled when the server goes and leaves the agent to itself.
+    leaving: CancellationToken,
 }
 
 /// Where its owner takes them from.
@@ -139,15 +142,20 @@ pub(crate) struct Orders {
     pub(crate) kills: mpsc::Receiver<Order>,
 }
 
-/// The two ends of one agent's queues.
-pub(crate) fn queues() -> (Commands, Orders) {
+/// The two ends of one agent's queues, in a server that is there until `leaving`.
+pub(crate) fn queues(leaving: &CancellationToken) -> (Commands, Orders) {
     let (ordinary, ordinary_orders) = mpsc::channel(COMMANDS_MAX);
     let (kills, kill_orders) = mpsc::channel(KILLS_MAX);
     let orders = Orders {
         ordinary: ordinary_orders,
         kills: kill_orders,
     };
-    (Commands { ordinary, kills }, orders)
+    let commands = Commands {
+        ordinary,
+        kills,
+        leaving: leaving.clone(),
+    };
+    (commands, orders)
 }
 
 impl Commands {

@@ -176,6 +176,14 @@ pub enum AgentError {
     /// The connection to the shim was lost on the way: it is not known whether it was done.
     #[error("the agent's shim went away before it answered")]
     ShimGone,
+    /// The server shuts down and has let go of the agent. Nothing was done.
+    #[error("the server is shutting down and has let go of the agent; this was not done")]
+    ShuttingDown,
+    /// The server shuts down and let go of the agent on the way: it is not known whether it was done.
+    #[error(
+        "the server is shutting down and has let go of the agent; whether this was done is not known"
+    )]
+    LetGo,
     /// The shim could not make the agent's folder anew.
     #[error("failed to make the agent's folder anew: {0}")]
     NotRestored(String),
@@ -206,6 +214,7 @@ impl AgentError {
             }
             Self::NoCooperativePause | Self::NoWriters => ErrorCode::UnsupportedCommand,
             Self::Busy => ErrorCode::Busy,
+            Self::ShuttingDown | Self::LetGo => ErrorCode::ShuttingDown,
             Self::SignalFailed(_) | Self::ShimGone | Self::NotRestored(_) | Self::Output(_) => {
                 ErrorCode::Internal
             }

@@ -14,6 +14,7 @@ use descartes_shim::wire::{Command, Outcome, PauseHow, Refusal};
 use tokio::sync::{mpsc, oneshot};
 
 use super::end::end_reason;
+use super::state::{AgentState, Phase};
 use super::{AgentHandle, InFlight, Order, StopOutcome, Written};
 use crate::error::AgentError;
 
@@ -32,7 +33,8 @@ impl AgentHandle {
     ///
     /// # Errors
     /// [`AgentError::InvalidState`], [`AgentError::NoCooperativePause`],
-    /// [`AgentError::NotFrozen`], [`AgentError::Busy`], [`AgentError::ShimGone`].
+    /// [`AgentError::NotFrozen`], [`AgentError::Busy`], [`AgentError::ShimGone`],
+    /// [`AgentError::ShuttingDown`], [`AgentError::LetGo`].
     pub fn pause(
         &self,
         mode: PauseRequest,
@@ -54,7 +56,8 @@ impl AgentHandle {
     /// Lets a paused tree go on. See [`AgentHandle::pause`] for the order of commands.
     ///
     /// # Errors
-    /// [`AgentError::InvalidState`], [`AgentError::Busy`], [`AgentError::ShimGone`].
+    /// [`AgentError::InvalidState`], [`AgentError::Busy`], [`AgentError::ShimGone`],
+    /// [`AgentError::ShuttingDown`], [`AgentError::LetGo`].
     pub fn resume(&self) -> impl Future<Output = Result<(), AgentError>> + Send + use<> {
         let answer = self.command(Command::Resume);
         async move { answer.await.map(drop) }
@@ -66,7 +69,8 @@ impl AgentHandle {
     ///
     /// # Errors
     /// [`AgentError::InvalidState`], [`AgentError::LeftOver`], [`AgentError::Busy`],
-    /// [`AgentError::ShimGone`].
+    /// [`AgentError::ShimGone`],
+    /// [`AgentError::ShuttingDown`], [`AgentError::LetGo`].
     pub fn stop(
         &self,
         grace: Option<Duration>,
@@ -77,7 +81,8 @@ impl AgentHandle {
     /// As [`AgentHandle::stop`], without waiting for the end.
     ///
     /// # Errors
-    /// [`AgentError::InvalidState`] where the agent has ended, [`AgentError::Busy`].
+    /// [`AgentError::InvalidState`] where the agent has ended, [`AgentError::Busy`],
+    /// [`AgentError::ShuttingDown`].
     pub fn begin_stop(&self, grace: Option<Duration>) -> Result<(), AgentError> {
         self.begin(stop_command(grace))
     }
@@ -103,7 +108,8 @@ impl AgentHandle {
     ///
     /// # Errors
     /// [`AgentError::InvalidState`], [`AgentError::SignalFailed`], [`AgentError::Busy`],
-    /// [`AgentError::ShimGone`].
+    /// [`AgentError::ShimGone`],
+    /// [`AgentError::ShuttingDown`], [`AgentError::LetGo`].
     pub fn signal(
         &self,
         signal: SignalNumber,
@@ -123,7 +129,8 @@ impl AgentHandle {
     ///
     /// # Errors
     /// [`AgentError::InvalidState`], [`AgentError::StdinGap`], [`AgentError::WriterGap`],
-    /// [`AgentError::NoWriters`], [`AgentError::Busy`], [`AgentError::ShimGone`].
+    /// [`AgentError::NoWriters`], [`AgentError::Busy`], [`AgentError::ShimGone`],
+    /// [`AgentError::ShuttingDown`], [`AgentError::LetGo`].
     pub fn write_stdin(
         &self,
         mut data: Bytes,
@@ -208,13 +215,16 @@ impl AgentHandle {
         command: Command,
         data: Bytes,
     ) -> impl Future<Output = Result<Outcome, AgentError>> + Send + use<> {
+        let to_end = matches!(command, Command::Stop { .. } | Command::Kill { .. });
         let queued = self.queue(command, data);
         let agent = Arc::clone(&self.agent);
         async move {
-            let outcome = queued?.await.map_err(|_| AgentError::ShimGone)?;
-            match outcome {
-                Outcome::Refused(refusal) => Err(outcome_error(refusal, agent.state().status())),
-                outcome => Ok(outcome),
+            match queued?.await {
+                Ok(Outcome::Refused(refusal)) => {
+                    Err(outcome_error(refusal, agent.state().status()))
+                }
+                Ok(outcome) => Ok(outcome),
+                Err(_) => unanswered(&agent.state(), to_end),
             }
         }
     }
@@ -241,7 +251,11 @@ impl AgentHandle {
         match commands.send(order) {
             Ok(()) => Ok(outcome),
             Err(mpsc::error::TrySendError::Full(_)) => Err(AgentError::Busy),
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(finished()),
+            // The owner has gone, and not because the agent has ended.
+            Err(mpsc::error::TrySendError::Closed(_)) if commands.leaving.is_cancelled() => {
+                Err(AgentError::ShuttingDown)
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(AgentError::ShimGone),
         }
     }
 
@@ -263,6 +277,16 @@ fn stop_command(grace: Option<Duration>) -> Command {
     Command::Stop {
         grace_ms: grace.map(|grace| u64::try_from(grace.as_millis()).unwrap_or(u64::MAX)),
         reason: record::EndReason::Stopped,
+    }
+}
+
+/// What is known of a command that nobody answers any more.
+fn unanswered(state: &AgentState, to_end: bool) -> Result<Outcome, AgentError> {
+    match &state.phase {
+        Phase::Live { commands, .. } if commands.leaving.is_cancelled() => Err(AgentError::LetGo),
+        Phase::Live { .. } => Err(AgentError::ShimGone),
+        Phase::Finished { exit, .. } if to_end => Ok(Outcome::Ended(exit.clone())),
+        Phase::Finished { status, .. } => Err(outcome_error(Refusal::Ending, *status)),
     }
 }
 

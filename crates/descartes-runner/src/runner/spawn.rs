@@ -234,7 +234,7 @@ impl LocalProcessRunner {
     }
 
     fn take_on(&self, launched: Launched, link: Link, hello: &Hello, claims: Claims) -> Spawned {
-        let (commands, orders) = agent::queues();
+        let (commands, orders) = agent::queues(&self.inner.stopping);
         let mut state = AgentState::running(commands, (&hello.state).into(), hello.sizes);
         state.set_place(claims.place);
         let agent = Arc::new(Agent::new(

@@ -52,7 +52,7 @@ impl LocalProcessRunner {
         let sizes = hello
             .as_ref()
             .map_or_else(Sizes::default, |hello| hello.sizes);
-        let (commands, orders) = agent::queues();
+        let (commands, orders) = agent::queues(&self.inner.stopping);
         let mut agent_state = AgentState::running(commands, (&state).into(), sizes);
         agent_state.set_place(self.inner.admission.readmit());
         agent_state.set_paused(hello.and_then(|hello| hello.paused));
