@@ -1,8 +1,8 @@
 //! All agents of this machine: admitted, started, adopted, listed, forgotten.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use descartes_protocol::{AgentConfig, AgentId, AgentInfo, StringMap};
@@ -99,6 +99,8 @@ struct Inner {
     /// Held while the template is asked for something: it answers one at a time.
     template_turn: Mutex<()>,
     agents: RwLock<BTreeMap<AgentId, AgentHandle>>,
+    /// What was found in the state folder and is not taken on yet.
+    undecided: Mutex<BTreeSet<AgentId>>,
     observer: Arc<dyn Observer>,
     /// Closed from the beginning of a shutdown on.
     spawn_places: Semaphore,
@@ -147,6 +149,7 @@ impl LocalProcessRunner {
                 template: Mutex::new(None),
                 template_turn: Mutex::new(()),
                 agents: RwLock::default(),
+                undecided: Mutex::default(),
                 spawn_places: Semaphore::new(SPAWNS_AT_ONCE),
                 spawning: TaskTracker::new(),
                 giving_up: CancellationToken::new(),
@@ -190,6 +193,11 @@ impl LocalProcessRunner {
             .write()
             .unwrap_or_else(PoisonError::into_inner);
         agents.insert(handle.id(), handle.clone());
+    }
+
+    fn undecided(&self) -> MutexGuard<'_, BTreeSet<AgentId>> {
+        let undecided = self.inner.undecided.lock();
+        undecided.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many agents there are, running and finished.

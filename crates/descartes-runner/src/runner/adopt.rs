@@ -81,6 +81,7 @@ impl LocalProcessRunner {
         for name in strangers {
             self.set_aside(&name, "the name is no agent's id");
         }
+        self.undecided().extend(&ids);
         let deadline = Instant::now() + PATIENCE;
         let mut adoptions = JoinSet::new();
         for id in ids {
@@ -108,7 +109,10 @@ impl LocalProcessRunner {
     async fn adopt(&self, id: AgentId, deadline: Instant) {
         loop {
             match self.adopt_once(id, deadline).await {
-                Step::Decided => return,
+                Step::Decided => {
+                    self.undecided().remove(&id);
+                    return;
+                }
                 Step::Undecided { .. } if Instant::now() < deadline => {
                     tokio::time::sleep(RETRY_INTERVAL).await;
                 }
@@ -140,6 +144,7 @@ impl LocalProcessRunner {
             }
             pause = (pause * 2).min(RETRY_INTERVAL_MAX);
         }
+        self.undecided().remove(&id);
         match super::AgentRunner::agent(self, id) {
             Some(_) => tracing::info!(agent = %id, "took on an agent that could not be before"),
             None => {

@@ -36,6 +36,9 @@ const KILL_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the runner's own tasks may take to end.
 const TASKS_PATIENCE: Duration = Duration::from_secs(2);
 
+/// Agents that one line of the log names.
+const NAMED_MAX: usize = 20;
+
 /// What becomes of running agents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Departure {
@@ -117,6 +120,7 @@ impl LocalProcessRunner {
                 "spawns are under way that do not end; the next start looks after them"
             );
         }
+        self.name_undecided();
         let left = self.live();
         self.inner.stopping.cancel();
         self.inner.tasks.close();
@@ -176,9 +180,24 @@ impl LocalProcessRunner {
             let _ = tokio::time::timeout_at(time.after_kill(), killed).await;
         }
         match self.live().len() {
-            0 => tracing::info!("all agents have ended"),
+            0 if self.undecided().is_empty() => tracing::info!("all agents have ended"),
+            0 => tracing::info!("all agents that were taken on have ended"),
             left => tracing::error!(left, "agents did not go in time; their shims go on killing"),
         }
+    }
+
+    fn name_undecided(&self) {
+        let undecided = self.undecided();
+        if undecided.is_empty() {
+            return;
+        }
+        let ids = undecided.iter().take(NAMED_MAX).map(ToString::to_string);
+        let (count, ids) = (undecided.len(), ids.collect::<Vec<_>>().join(", "));
+        tracing::warn!(
+            count,
+            ids,
+            "agents of an earlier run were not taken on yet, and are left as they are; the next start looks after them"
+        );
     }
 
     fn kill_all(&self) {
