@@ -9,6 +9,7 @@ import pytest
 
 from client import Client
 from daemon import is_alive
+from waiting import eventually
 
 
 @pytest.fixture
@@ -56,3 +57,37 @@ def test_agents_that_were_not_taken_on_are_named_and_not_said_to_have_ended(
     server.start()
     with Client(server.endpoint) as client:
         client.done(agent, "kill")
+
+
+@pytest.mark.parametrize("on_shutdown", ["stop", "detach"])
+def test_a_start_that_waits_for_a_shim_is_given_up_for_a_signal(
+    launch, connect, unheard, on_shutdown
+):
+    server = launch(shutdown_timeout_secs=1, on_shutdown=on_shutdown)
+    client = connect(server)
+    agent, pid = agent_in(client)
+    other, other_pid = agent_in(client)
+    let_go = unheard(server, agent)
+    before = len(server.log())
+    server.begin()
+    # By then it hears signals.
+    eventually(lambda: "cgroups" in server.log()[before:], "the beginning of the start", 60)
+    server.process.terminate()
+    assert server.process.wait(60) == 0
+    said = server.log()[before:]
+    assert "serving" not in said
+    assert "all agents have ended" not in said
+    assert agent in said
+    assert is_alive(pid)
+    # What it had found by then ended as it should, or was left.
+    if on_shutdown == "detach":
+        assert is_alive(other_pid)
+    let_go()
+    server.start()
+    with Client(server.endpoint) as client:
+        client.done(agent, "kill")
+        if on_shutdown == "detach":
+            client.done(other, "kill")
+        elif not any(other in line for line in said.splitlines() if "were not taken on" in line):
+            info = client.ended(other)
+            assert info["end_reason"] == "server_shutdown"

@@ -4,7 +4,7 @@
 //! Stopped ── start ──▶ Starting ──▶ Running ── stop ──▶ Stopping ──▶ Stopped
 //! ```
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use descartes_protocol::AgentId;
@@ -54,20 +54,32 @@ struct Run {
 /// The wish that a run ends, and since when.
 #[derive(Debug, Clone, Default)]
 struct Stop {
-    asked: CancellationToken,
-    since: Arc<OnceLock<tokio::time::Instant>>,
+    since: watch::Sender<Option<tokio::time::Instant>>,
 }
 
 impl Stop {
     fn ask(&self) {
-        self.since.get_or_init(tokio::time::Instant::now);
-        self.asked.cancel();
+        self.since.send_if_modified(|since| {
+            let is_first = since.is_none();
+            since.get_or_insert_with(tokio::time::Instant::now);
+            is_first
+        });
+    }
+
+    fn is_asked(&self) -> bool {
+        self.since.borrow().is_some()
     }
 
     /// Waits until somebody asks, and says when that was.
     async fn asked(&self) -> tokio::time::Instant {
-        self.asked.cancelled().await;
-        *self.since.get_or_init(tokio::time::Instant::now)
+        let mut since = self.since.subscribe();
+        loop {
+            if let Some(since) = *since.borrow_and_update() {
+                return since;
+            }
+            // The sender lives in `self`.
+            let _ = since.changed().await;
+        }
     }
 }
 
@@ -111,7 +123,9 @@ impl ZmqAgentServer {
 
     /// Stops the server: no new agents, running ones stopped together and killed when their time
     /// is over, requests answered, events sent, sockets closed. Returns when all of that is done,
-    /// `shutdown_timeout_secs` after the call at the latest; at once if the server does not run. With [`OnShutdown::Detach`](crate::OnShutdown::Detach) agents go on.
+    /// `shutdown_timeout_secs` after the call at the latest; at once if the server does not run.
+    /// With [`OnShutdown::Detach`](crate::OnShutdown::Detach) agents go on. A start that is under way
+    /// is given up.
     ///
     /// # Errors
     /// None at present.

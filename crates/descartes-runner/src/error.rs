@@ -25,6 +25,9 @@ pub enum OpenError {
         /// Its mode.
         mode: u32,
     },
+    /// It was given up before it had the folder.
+    #[error("the start was given up")]
+    GivenUp,
     /// The folder cannot be used.
     #[error("failed to {action} {}", path.display())]
     Storage {

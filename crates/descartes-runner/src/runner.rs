@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -125,6 +126,23 @@ impl LocalProcessRunner {
         config: LocalRunnerConfig,
         observer: Arc<dyn Observer>,
     ) -> Result<Self, OpenError> {
+        Self::open_until(config, observer, std::future::pending()).await
+    }
+
+    /// As [`LocalProcessRunner::open`], but takes on no more agents once `given_up` comes. A runner
+    /// that was given up is there to [leave](LocalProcessRunner::leave).
+    ///
+    /// # Errors
+    /// [`OpenError`]; [`OpenError::GivenUp`] where it did not come to have the folder.
+    ///
+    /// # Cancel safety
+    /// Dropping the future is like a crash: agents that were taken on go on without a server.
+    pub async fn open_until(
+        config: LocalRunnerConfig,
+        observer: Arc<dyn Observer>,
+        given_up: impl Future<Output = ()> + Send,
+    ) -> Result<Self, OpenError> {
+        let mut given_up = pin!(given_up);
         let limit = config
             .process
             .max_concurrent_agents
@@ -140,7 +158,11 @@ impl LocalProcessRunner {
             );
         }
         let opening = config.clone();
-        let (store, spawns, cgroups) = spawn::blocking(move || open_files(&opening)).await??;
+        let files = spawn::blocking(move || open_files(&opening));
+        let (store, spawns, cgroups) = tokio::select! {
+            files = files => files??,
+            () = &mut given_up => return Err(OpenError::GivenUp),
+        };
         let runner = Self {
             inner: Arc::new(Inner {
                 admission: Admission::new(limit),
@@ -163,8 +185,13 @@ impl LocalProcessRunner {
                 observer,
             }),
         };
-        runner.adopt_all().await?;
+        let abandoned = runner.abandon_on_drop();
+        tokio::select! {
+            adopted = runner.adopt_all() => adopted?,
+            () = given_up => tracing::warn!("gave up looking for the agents of an earlier run"),
+        }
         runner.start_housekeeping();
+        abandoned.disarm();
         Ok(runner)
     }
 

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use descartes_runner::backend::HostEnv;
 use descartes_runner::{
-    AgentRunner, Departure, DepartureTime, LocalProcessRunner, LocalRunnerConfig, READ_LEASE,
+    AgentRunner, Departure, DepartureTime, LocalProcessRunner, LocalRunnerConfig, OpenError,
+    READ_LEASE,
 };
 use descartes_transport::{Endpoint, EventSocket, Limits, RequestSocket, ServerSecurity};
 use tokio_util::sync::CancellationToken;
@@ -37,8 +38,16 @@ pub(super) async fn run(server: &ZmqAgentServer, run: &Run) -> AgentResult<()> {
     let (log, passing) = EventLog::new(&config.server_id);
     let log = Arc::new(log);
     // The state folder first: its lock keeps two servers from meeting anywhere else.
-    let runner = LocalProcessRunner::open(runner_config(config, &settled), log.clone()).await?;
+    let Some(runner) = open(config, &settled, run, log.clone()).await? else {
+        tracing::info!("stopped before anything was found");
+        return Ok(());
+    };
     let _abandoned = runner.abandon_on_drop();
+    if run.stop.is_asked() {
+        leave(config, &runner, &departure_time(config, run).await).await;
+        tracing::info!("stopped");
+        return Ok(());
+    }
     let sockets = match bind(config, &settled).await {
         Ok(sockets) => sockets,
         Err(error) => {
@@ -59,11 +68,9 @@ pub(super) async fn run(server: &ZmqAgentServer, run: &Run) -> AgentResult<()> {
         since_time: SystemTime::now(),
     };
     let dropped = Arc::new(AtomicU64::new(0));
-    let answering_ends = CancellationToken::new();
-    let _unanswered = answering_ends.clone().drop_guard();
-    let handlers = handlers(server, &serving, &log, &dropped, &answering_ends);
-    let publishing_ends = CancellationToken::new();
-    let _unpublished = publishing_ends.clone().drop_guard();
+    let closing = CancellationToken::new();
+    let _closed = closing.clone().drop_guard();
+    let handlers = handlers(server, &serving, &log, &dropped, &closing);
     let publisher = sockets.events.map(|socket| {
         let publisher = Publisher::new(Parts {
             socket,
@@ -77,14 +84,13 @@ pub(super) async fn run(server: &ZmqAgentServer, run: &Run) -> AgentResult<()> {
             dropped,
             clients: sockets.clients.clone(),
         });
-        tokio::spawn(publisher.run(publishing_ends.clone()))
+        tokio::spawn(publisher.run(closing.clone()))
     });
     let counters = server.shared.counters.clone();
     let requests = Requests::new(sockets.requests, handlers, sockets.clients, counters);
     tracing::info!(endpoint = %serving.endpoint, pub_endpoint = serving.pub_endpoint.as_ref().map_or_else(String::new, ToString::to_string), curve = settled.curve, server_id = %config.server_id, "serving");
     tell_address(config, &settled.state_dir, &serving, sockets.client_bundle);
     server.serves(serving);
-    let closing = [answering_ends, publishing_ends];
     let outcome = serve(server, run, requests, &runner, closing).await;
     if let Err(error) = ServerAddress::remove(&settled.state_dir) {
         tracing::warn!(%error, "clients on this host may look for this server in vain");
@@ -98,6 +104,29 @@ pub(super) async fn run(server: &ZmqAgentServer, run: &Run) -> AgentResult<()> {
     }
     tracing::info!("stopped");
     outcome
+}
+
+/// Takes the state folder and the agents in it; as many of them as it can until a stop that is asked
+/// for meanwhile has no more time for that. `None` where it came to none.
+async fn open(
+    config: &ZmqServerConfig,
+    settled: &Settled,
+    run: &Run,
+    log: Arc<EventLog>,
+) -> AgentResult<Option<LocalProcessRunner>> {
+    let given_up = async {
+        let time = departure_time(config, run).await;
+        // Only who is found can be stopped.
+        if config.on_shutdown == OnShutdown::Stop {
+            time.start_is_over().await;
+        }
+    };
+    let config = runner_config(config, settled);
+    match LocalProcessRunner::open_until(config, log, given_up).await {
+        Ok(runner) => Ok(Some(runner)),
+        Err(OpenError::GivenUp) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn handlers(
@@ -131,10 +160,10 @@ async fn serve(
     run: &Run,
     requests: Requests<Handlers>,
     runner: &LocalProcessRunner,
-    closing: [CancellationToken; 2],
+    closing: CancellationToken,
 ) -> AgentResult<()> {
     let config = &server.shared.config;
-    let answering = requests.run(closing[0].clone());
+    let answering = requests.run(closing.clone());
     let overtime = async {
         let time = departure_time(config, run).await;
         tokio::time::sleep_until(time.end()).await;
@@ -156,9 +185,7 @@ async fn serve(
         server.shared.phase.send_replace(Phase::Stopping);
         leave(config, runner, &time).await;
         tracing::info!("answering what is under way and closing");
-        for end in closing {
-            end.cancel();
-        }
+        closing.cancel();
     };
     let (answered, ()) = tokio::join!(answering, ending);
     answered

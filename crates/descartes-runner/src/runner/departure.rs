@@ -25,7 +25,7 @@ const SPAWNS_PERCENT: u32 = 50;
 const GRACE_PERCENT: u32 = 80;
 
 /// The part of the time after which killed agents are left to their shims, in percent.
-const AGENTS_PERCENT: u32 = 90;
+const KILLED_PERCENT: u32 = 90;
 
 /// The least that a departure takes, where it has to kill.
 const TOTAL_MIN: Duration = Duration::from_secs(1);
@@ -74,7 +74,18 @@ impl DepartureTime {
     /// When all has to be done.
     #[must_use]
     pub fn end(&self) -> Instant {
-        self.since + self.within.max(TOTAL_MIN)
+        self.since + self.whole()
+    }
+
+    /// Waits until a start that is under way is to be given up so that there is time to do something
+    /// with the agents that it has found: as long as spawns that are under way may take.
+    pub async fn start_is_over(&self) {
+        let half = self.since + self.whole() * SPAWNS_PERCENT / 100;
+        self.wait_for(half, std::future::pending()).await;
+    }
+
+    fn whole(&self) -> Duration {
+        self.within.max(TOTAL_MIN)
     }
 
     /// When patience with agents and spawns is over.
@@ -84,7 +95,7 @@ impl DepartureTime {
 
     /// When what was killed by now is left alone.
     fn after_kill(&self) -> Instant {
-        let last = self.since + self.within.max(TOTAL_MIN) * AGENTS_PERCENT / 100;
+        let last = self.since + self.whole() * KILLED_PERCENT / 100;
         last.min(Instant::now() + KILL_PATIENCE)
     }
 
@@ -104,6 +115,10 @@ impl LocalProcessRunner {
     /// Leaves: refuses new agents, lets spawns that are under way come to their end or undoes
     /// them, does with the running agents as told, and ends the runner's tasks. Returns the agents
     /// that were still running in the end.
+    ///
+    /// # Cancel safety
+    /// When the future is dropped, what was begun goes on, and the runner's tasks do not end; the
+    /// next call begins anew.
     pub async fn leave(&self, departure: Departure, time: &DepartureTime) -> Vec<AgentHandle> {
         self.refuse_spawns();
         self.inner.spawning.close();
