@@ -130,12 +130,21 @@ impl<D: Dispatch> Requests<D> {
         ended
     }
 
-    /// Answers what has come in so far. Agents are dealt with, so that it ends by itself.
+    /// Answers what can be read until nothing is under way. Agents are dealt with, so that it ends by
+    /// itself unless a client goes on asking.
     async fn answer_the_rest(&mut self) {
-        if let Ok(Some(first)) = self.socket.try_recv() {
-            self.take_burst(first);
-        }
-        while self.under_way_total > 0 || self.undecoded_bytes > 0 {
+        loop {
+            while let Ok(Some(first)) = self.socket.try_recv() {
+                self.take_burst(first);
+                while let Ok(finished) = self.replies.1.try_recv() {
+                    self.deliver(finished);
+                }
+                // The time may be over.
+                tokio::task::yield_now().await;
+            }
+            if self.under_way_total == 0 && self.undecoded_bytes == 0 {
+                return;
+            }
             tokio::select! {
                 Some(decoded) = self.decoded.1.recv() => self.take_decoded(decoded),
                 Some(finished) = self.replies.1.recv() => self.deliver(finished),
