@@ -180,11 +180,15 @@ impl Spawns {
             Outcome::Pending(_) | Outcome::Started(_) => true,
         });
         let mut lines: Vec<Line> = known.iter().filter_map(line).collect();
-        lines.sort_by_key(|line| (line.spawned_at, line.agent_id));
-        for line in lines.drain(..lines.len().saturating_sub(REMEMBERED_MAX)) {
+        // Spawns wait for it.
+        drop(known);
+        lines.sort_unstable_by_key(|line| (line.spawned_at, line.agent_id));
+        let kept = lines.split_off(lines.len().saturating_sub(REMEMBERED_MAX));
+        let mut known = self.known();
+        for line in lines {
             known.remove(&(line.key.client, line.key.request_id));
         }
-        lines
+        kept
     }
 
     fn set(&self, spawn: &SpawnKey, outcome: Outcome) {
