@@ -270,8 +270,7 @@ impl Handlers {
             };
             return Err((refusal, None));
         };
-        // Who asks is about to read.
-        if let Err(error) = agent.reading() {
+        if let Err(error) = agent.expect_reader() {
             return Err((error.into(), None));
         }
         let topics = [Stream::Stdout, Stream::Stderr].map(|stream| topics::log(agent.id(), stream));

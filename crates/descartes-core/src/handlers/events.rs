@@ -28,10 +28,14 @@ impl Handlers {
         // Who waits for an agent's end looks at the agent then, also if it has come already.
         let awaited = request.agent_id.filter(|_| !wait.is_zero());
         let awaited = awaited.and_then(|id| self.agent(id).ok());
-        let reading = awaited.and_then(|agent| agent.reading().ok());
         if !page.events.is_empty() || page.gap || limit == 0 || wait.is_zero() {
+            if let Some(agent) = awaited {
+                // One that has been removed is not there to be looked at.
+                let _ = agent.expect_reader();
+            }
             return Dispatched::ready(self.page(request.request_id, page));
         }
+        let reading = awaited.and_then(|agent| agent.reading().ok());
         let handlers = self.clone();
         Dispatched::later(async move {
             let _reading = reading;

@@ -79,4 +79,15 @@ impl AgentHandle {
         drop(known);
         Ok(Reading { agent })
     }
+
+    /// Keeps the agent from being removed for
+    /// [`retain_read_for`](crate::LocalRunnerConfig::retain_read_for) from now on: for who was told of
+    /// it and is about to read.
+    ///
+    /// # Errors
+    /// [`AgentError::Removed`].
+    pub fn expect_reader(&self) -> Result<(), AgentError> {
+        // Its end is what counts.
+        self.reading().map(drop)
+    }
 }
