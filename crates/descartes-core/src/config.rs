@@ -35,8 +35,8 @@ pub struct ZmqServerConfig {
     /// Seconds after which a command that is not done is answered with `timeout`, and the limit
     /// of a spawn that brings none. Default: 30; at least 1.
     pub request_timeout_secs: u64,
-    /// Seconds that a shutdown takes at most. Agents have 80 % of it before they are killed.
-    /// Default: 10.
+    /// Seconds that a shutdown takes at most, but never less than one. Agents have 80 % of it before
+    /// they are killed; with 0 they are killed at once. Default: 10.
     pub shutdown_timeout_secs: u64,
     /// What a shutdown does with running agents. Default: stop them.
     pub on_shutdown: OnShutdown,
