@@ -184,9 +184,8 @@ impl Spawns {
         drop(known);
         lines.sort_unstable_by_key(|line| (line.spawned_at, line.agent_id));
         let kept = lines.split_off(lines.len().saturating_sub(REMEMBERED_MAX));
-        let mut known = self.known();
         for line in lines {
-            known.remove(&(line.key.client, line.key.request_id));
+            self.known().remove(&(line.key.client, line.key.request_id));
         }
         kept
     }
