@@ -77,11 +77,12 @@ def test_a_start_that_waits_for_a_shim_is_given_up_for_a_signal(
     said = server.log()[before:]
     assert "serving" not in said
     assert "all agents have ended" not in said
-    assert agent in said
     assert is_alive(pid)
-    # What it had found by then ended as it should, or was left.
     if on_shutdown == "detach":
+        # It may have been told before it had looked for any agent.
         assert is_alive(other_pid)
+    else:
+        assert agent in said
     let_go()
     server.start()
     with Client(server.endpoint) as client:
