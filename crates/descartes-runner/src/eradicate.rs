@@ -1,12 +1,13 @@
 //! Kills what is left of an agent that has no shim, or whose shim hangs.
 
+use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use descartes_shim::cgroup;
 use descartes_shim::tree::{self, Process};
 
-/// How long killed processes may take to go.
+/// How long killed processes may take to go, and what keeps the server from looking.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Pause between two looks.
@@ -26,49 +27,186 @@ const EXEC_TIME: Duration = Duration::from_secs(1);
 /// The tree is found by the cgroup, as descendants of the shim, and by the agent's id in the
 /// environment of a process or its ancestors: what the shim's death has reparented is found only
 /// by the last. Blocks.
+///
+/// # Errors
+/// The first reason why the server could not look until these ten seconds were over, as where it
+/// has no descriptor left. Nothing is known of the agent's processes then, those that were found
+/// may stand still, and it is to be tried again.
 pub(crate) fn eradicate(
     agent_id: &str,
     leaf: Option<&Path>,
     shim: Option<Process>,
-) -> Vec<Process> {
+) -> io::Result<Vec<Process>> {
+    eradicate_within(
+        DEADLINE,
+        &Remains {
+            agent_id,
+            leaf,
+            shim,
+        },
+    )
+    .map_err(|error| {
+        let message = format!("cannot look for the agent's processes: {error}");
+        io::Error::new(error.kind(), message)
+    })
+}
+
+/// What is known of an agent whose processes are looked for.
+#[derive(Debug, Clone, Copy)]
+struct Remains<'a> {
+    agent_id: &'a str,
+    leaf: Option<&'a Path>,
+    shim: Option<Process>,
+}
+
+fn eradicate_within(time: Duration, remains: &Remains<'_>) -> io::Result<Vec<Process>> {
     let started = Instant::now();
     let mut empty_looks = 0;
+    let mut fault = None;
     loop {
-        if let Some(leaf) = leaf {
-            let _ = cgroup::kill(leaf);
-        }
-        let mut unsure = false;
-        // Stopped, the shim can neither start the agent nor lose its children meanwhile.
-        let left = tree::halt(|| {
-            let mut found = shim.map(with_descendants).unwrap_or_default();
-            let search = tree::search(agent_id);
-            unsure = search.unsure;
-            found.extend(search.found);
-            found.extend(leaf.map(cgroup::processes).unwrap_or_default());
-            found
-        });
-        tree::kill(&left);
-        unsure &= started.elapsed() < EXEC_TIME;
-        let is_empty = left.is_empty() && !unsure && !leaf.is_some_and(cgroup::is_populated);
-        empty_looks = if is_empty { empty_looks + 1 } else { 0 };
-        if empty_looks == EMPTY_LOOKS || started.elapsed() >= DEADLINE {
-            if let Some(leaf) = leaf {
-                let _ = cgroup::remove(leaf);
+        match remains.kill_once(started.elapsed() < EXEC_TIME) {
+            Ok((left, is_empty)) => {
+                fault = None;
+                empty_looks = if is_empty { empty_looks + 1 } else { 0 };
+                if empty_looks == EMPTY_LOOKS || started.elapsed() >= time {
+                    if let Some(leaf) = remains.leaf {
+                        let _ = cgroup::remove(leaf);
+                    }
+                    return Ok(left);
+                }
             }
-            return left;
+            Err(error) => {
+                empty_looks = 0;
+                let first = fault.get_or_insert(error);
+                if started.elapsed() >= time {
+                    return Err(io::Error::new(first.kind(), first.to_string()));
+                }
+            }
         }
         std::thread::sleep(INTERVAL);
     }
 }
 
+impl Remains<'_> {
+    /// Kills what is there now, and says what that was and whether it was certainly nothing.
+    fn kill_once(&self, wait_for_exec: bool) -> io::Result<(Vec<Process>, bool)> {
+        let leaf = self.leaf;
+        if let Some(leaf) = leaf {
+            let _ = cgroup::kill(leaf);
+        }
+        let mut unsure = false;
+        let mut fault = None;
+        // Stopped, the shim can neither start the agent nor lose its children meanwhile.
+        let left = tree::halt(|| {
+            let mut search = tree::search(self.agent_id);
+            unsure = search.unsure;
+            let mut add = |found: io::Result<Vec<Process>>| match found {
+                Ok(found) => search.found.extend(found),
+                Err(error) => fault = fault.take().or(Some(error)),
+            };
+            add(self.shim.map_or_else(|| Ok(Vec::new()), with_descendants));
+            add(leaf.map_or_else(|| Ok(Vec::new()), cgroup::processes));
+            fault = fault.take().or(search.fault);
+            search.found
+        });
+        // A process that could not be seen may be known only by an ancestor, who has to live then.
+        if let Some(fault) = fault {
+            return Err(fault);
+        }
+        tree::kill(&left)?;
+        let is_populated = leaf.map_or(Ok(false), cgroup::is_populated)?;
+        let is_empty = left.is_empty() && !(unsure && wait_for_exec) && !is_populated;
+        Ok((left, is_empty))
+    }
+}
+
 /// The shim, as long as it lives, and all below it.
-fn with_descendants(shim: Process) -> Vec<Process> {
+fn with_descendants(shim: Process) -> io::Result<Vec<Process>> {
     let lives = || {
-        let now = Process::read(shim.pid);
-        now.is_some_and(|now| now.start_time == shim.start_time && !now.is_dead())
+        let now = Process::look_at(shim.pid)?;
+        io::Result::Ok(now.is_some_and(|now| now.start_time == shim.start_time && !now.is_dead()))
     };
     let mut found = vec![shim];
-    found.extend(tree::descendants(shim.pid));
+    let below = tree::descendants(shim.pid);
+    if let Some(fault) = below.fault {
+        return Err(fault);
+    }
+    found.extend(below.found);
     // Asked afterwards: otherwise its pid could be another's by then.
-    if lives() { found } else { Vec::new() }
+    Ok(if lives()? { found } else { Vec::new() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::process::{Child, Command};
+
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    use super::*;
+
+    /// A process of a lost agent, killed at the end however the test ends.
+    struct Lost(Child);
+
+    impl Lost {
+        fn start(agent_id: &str) -> Self {
+            #[expect(clippy::disallowed_methods, reason = "this agent has no shim")]
+            let mut command = Command::new("sleep");
+            let command = command.arg("1000").env(tree::AGENT_ID_VARIABLE, agent_id);
+            let lost = Self(command.spawn().unwrap());
+            while tree::search(agent_id).found.is_empty() {
+                std::thread::yield_now();
+            }
+            lost
+        }
+
+        fn is_alive(&mut self) -> bool {
+            self.0.try_wait().unwrap().is_none()
+        }
+    }
+
+    impl Drop for Lost {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    /// Takes all descriptors but `free`, of few. The limit holds for the whole process, which a
+    /// test has to itself.
+    fn leave_free(free: usize) -> Vec<File> {
+        let limit = getrlimit(Resource::Nofile);
+        let few = Rlimit {
+            current: Some(64),
+            ..limit
+        };
+        setrlimit(Resource::Nofile, few).unwrap();
+        let mut taken: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+        taken.truncate(taken.len() - free);
+        taken
+    }
+
+    #[test]
+    fn an_agent_is_not_taken_for_gone_by_a_server_without_descriptors_to_look_for_it() {
+        let agent_id = format!("agent-scarce-{}", std::process::id());
+        let mut lost = Lost::start(&agent_id);
+        let remains = Remains {
+            agent_id: &agent_id,
+            leaf: None,
+            shim: None,
+        };
+        for free in [0, 1] {
+            let taken = leave_free(free);
+            // Beyond the time that is left to processes in the middle of `exec`.
+            let left = eradicate_within(EXEC_TIME * 2, &remains);
+            drop(taken);
+            let error = left.unwrap_err();
+            assert!(error.to_string().contains("os error 24"), "{free}: {error}");
+            assert!(lost.is_alive(), "{free}");
+        }
+        let taken = leave_free(2);
+        assert_eq!(eradicate_within(DEADLINE, &remains).unwrap(), []);
+        assert!(!lost.is_alive());
+        drop(taken);
+    }
 }

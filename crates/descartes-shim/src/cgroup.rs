@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::tree::Process;
+use crate::tree::{self, Process};
 
 mod base;
 
@@ -55,27 +55,52 @@ pub fn is_frozen(leaf: &Path) -> bool {
 }
 
 /// Whether any process is in the leaf.
-#[must_use]
-pub fn is_populated(leaf: &Path) -> bool {
-    event(leaf, "populated 1")
+///
+/// # Errors
+/// Why that cannot be seen, such as `EMFILE`; a leaf that is gone has none.
+pub fn is_populated(leaf: &Path) -> io::Result<bool> {
+    let events = unless_gone(fs::read_to_string(leaf.join("cgroup.events")))?;
+    Ok(events.is_some_and(|events| events.lines().any(|line| line == "populated 1")))
 }
 
 /// The living processes in the leaf and in what the agent has made below it.
-#[must_use]
-pub fn processes(leaf: &Path) -> Vec<Process> {
-    let pids = fs::read_to_string(leaf.join("cgroup.procs")).unwrap_or_default();
-    let pids = pids.lines().filter_map(|pid| pid.parse().ok());
-    let mut processes: Vec<Process> = pids.filter_map(Process::read).collect();
-    processes.retain(|process| !process.is_dead());
-    processes.extend(below(leaf).iter().flat_map(|leaf| self::processes(leaf)));
-    processes
+///
+/// # Errors
+/// Why they cannot be seen, such as `EMFILE`; a leaf that is gone has none.
+pub fn processes(leaf: &Path) -> io::Result<Vec<Process>> {
+    let pids = unless_gone(fs::read_to_string(leaf.join("cgroup.procs")))?.unwrap_or_default();
+    let mut processes = Vec::new();
+    for pid in pids.lines().filter_map(|pid| pid.parse().ok()) {
+        let process = Process::look_at(pid)?;
+        processes.extend(process.filter(|process| !process.is_dead()));
+    }
+    for leaf in below(leaf)? {
+        processes.extend(self::processes(&leaf)?);
+    }
+    Ok(processes)
 }
 
 /// The cgroups that an agent has made below its own.
-fn below(leaf: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(leaf).into_iter().flatten().flatten();
-    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    folders.map(|folder| folder.path()).collect()
+fn below(leaf: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut folders = Vec::new();
+    for entry in unless_gone(fs::read_dir(leaf))?.into_iter().flatten() {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            folders.push(entry.path());
+        }
+    }
+    Ok(folders)
+}
+
+/// `None` for a cgroup that is not there any more, or that lists its processes in the one above
+/// (`cgroup.type` is `threaded`; `EOPNOTSUPP`).
+fn unless_gone<T>(looked: io::Result<T>) -> io::Result<Option<T>> {
+    match looked {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::EOPNOTSUPP)) => {
+            Ok(None)
+        }
+        looked => tree::unless_hidden(looked),
+    }
 }
 
 fn event(leaf: &Path, wanted: &str) -> bool {
@@ -99,7 +124,7 @@ pub fn was_out_of_memory(leaf: &Path) -> bool {
 /// # Errors
 /// Whatever `rmdir(2)` says: `EBUSY` while a process is in it.
 pub fn remove(leaf: &Path) -> io::Result<()> {
-    for leaf in below(leaf) {
+    for leaf in below(leaf)? {
         remove(&leaf)?;
     }
     missing_is_fine(fs::remove_dir(leaf))

@@ -187,13 +187,16 @@ impl Tree {
     /// Sends the signal once to every process of the tree, those forked meanwhile included.
     ///
     /// # Errors
-    /// The first refusal, if no process could be signalled at all.
+    /// The first refusal, or why the tree cannot be looked at, if no process could be signalled at
+    /// all.
     pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
         let mut tried = HashSet::new();
         let mut reached = false;
         let mut refusal = None;
         for _ in 0..PASSES {
-            let mut fresh = tree::descendants(self.shim);
+            let search = tree::descendants(self.shim);
+            refusal = refusal.or(search.fault);
+            let mut fresh = search.found;
             fresh.retain(|process| tried.insert((process.pid, process.start_time)));
             if fresh.is_empty() {
                 break;
@@ -218,8 +221,9 @@ impl Tree {
             let _ = cgroup::kill(leaf);
         }
         for _ in 0..KILL_PASSES {
-            let alive = tree::halt(|| tree::descendants(self.shim));
-            tree::kill(&alive);
+            // Also while not all can be seen: who outlives his parent becomes the shim's child.
+            let alive = tree::halt(|| tree::descendants(self.shim).found);
+            let _ = tree::kill(&alive);
             if alive.iter().all(|process| process.state == b'D') {
                 break;
             }
@@ -232,7 +236,7 @@ impl Tree {
             let _ = cgroup::set_frozen(leaf, true);
             return;
         }
-        for process in tree::descendants(self.shim) {
+        for process in tree::descendants(self.shim).found {
             if !process.is_stopped() && matches!(process.signal(Signal::STOP), Ok(true)) {
                 self.told_to_stop.insert(Process {
                     state: 0,
@@ -247,13 +251,15 @@ impl Tree {
         if let Some(leaf) = &self.leaf {
             return cgroup::is_frozen(leaf);
         }
-        tree::descendants(self.shim).iter().all(|process| {
+        let search = tree::descendants(self.shim);
+        let all_stand = search.found.iter().all(|process| {
             let told = Process {
                 state: 0,
                 ..*process
             };
             process.is_stopped() || (process.state == b'D' && self.told_to_stop.contains(&told))
-        })
+        });
+        all_stand && search.fault.is_none()
     }
 
     /// Lets the tree go on.
@@ -268,14 +274,14 @@ impl Tree {
 
     /// Pids of processes that do not stand still, as many as a message names.
     pub(crate) fn moving(&self) -> Vec<i32> {
-        let mut processes = tree::descendants(self.shim);
+        let mut processes = tree::descendants(self.shim).found;
         processes.retain(|process| !process.is_stopped());
         named(processes)
     }
 
     /// Pids of processes that are still there, as many as a message names.
     pub(crate) fn pids(&self) -> Vec<i32> {
-        named(tree::descendants(self.shim))
+        named(tree::descendants(self.shim).found)
     }
 }
 

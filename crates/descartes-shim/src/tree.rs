@@ -14,9 +14,11 @@ use std::io;
 
 use rustix::process::{Pid, PidfdFlags, Signal};
 
+mod below;
 mod marked;
 
-pub use marked::{Search, search};
+pub use below::descendants;
+pub use marked::search;
 
 /// Times that [`halt`] looks for what has come meanwhile.
 const PASSES: usize = 16;
@@ -38,18 +40,61 @@ pub struct Process {
     pub start_time: u64,
 }
 
+/// What a look at processes has shown.
+#[derive(Debug, Default)]
+pub struct Search {
+    /// The living processes that were looked for, in no order.
+    pub found: Vec<Process>,
+    /// Whether a process was in the middle of `exec`, when it has no environment to look into, and
+    /// so may be the agent's.
+    pub unsure: bool,
+    /// The first reason why something could not be looked at: there may be processes that are not
+    /// in `found`. A process that is gone, or that this user may not look into, is no such reason.
+    pub fault: Option<io::Error>,
+}
+
+impl Search {
+    /// What was looked at, if that was possible.
+    fn take<T>(&mut self, looked: io::Result<T>) -> Option<T> {
+        match looked {
+            Ok(seen) => Some(seen),
+            Err(error) => {
+                self.fault.get_or_insert(error);
+                None
+            }
+        }
+    }
+}
+
 impl Process {
-    /// Reads the process with this pid; `None` where there is none.
+    /// Reads the process with this pid; `None` where there is none, or where it cannot be read.
     #[must_use]
     pub fn read(pid: i32) -> Option<Self> {
-        let stat = parse_stat(pid, &fs::read(format!("/proc/{pid}/stat")).ok()?)?;
+        Self::look_at(pid).ok().flatten()
+    }
+
+    /// Reads the process with this pid; `None` where there is none that this user may look at.
+    ///
+    /// # Errors
+    /// Why it is not known whether there is one, such as `EMFILE` where no descriptor is left.
+    pub fn look_at(pid: i32) -> io::Result<Option<Self>> {
+        let stat = unless_hidden(fs::read(format!("/proc/{pid}/stat")))?;
+        let Some(stat) = stat.and_then(|stat| parse_stat(pid, &stat)) else {
+            return Ok(None);
+        };
         let mut process = stat.process;
         if process.is_dead() && stat.threads > 1 {
             // The kernel shows a process as a zombie when its first thread has ended, though the
             // others go on.
-            process.state = living_thread(pid).unwrap_or(process.state);
+            process.state = living_thread(pid)?.unwrap_or(process.state);
         }
-        Some(process)
+        Ok(Some(process))
+    }
+
+    /// Whether this very process is still there, be it dead.
+    fn is_there(&self) -> io::Result<bool> {
+        let now = Self::look_at(self.pid)?;
+        Ok(now.is_some_and(|now| now.start_time == self.start_time))
     }
 
     /// Whether it is dead and only waits to be reaped.
@@ -67,7 +112,8 @@ impl Process {
     /// Sends a signal if this very process is still there. `Ok(false)` where it is gone.
     ///
     /// # Errors
-    /// What `pidfd_open(2)` and `pidfd_send_signal(2)` say, except that the process is gone.
+    /// What `pidfd_open(2)` and `pidfd_send_signal(2)` say, except that the process is gone, and
+    /// what keeps it from being looked at.
     pub fn signal(&self, signal: Signal) -> io::Result<bool> {
         let gone = |error: rustix::io::Errno| match error {
             rustix::io::Errno::SRCH => Ok(false),
@@ -81,7 +127,7 @@ impl Process {
             Err(error) => return gone(error),
         };
         // The pidfd holds on to whatever has the pid now; only then is the start time compared.
-        if Self::read(self.pid).is_none_or(|now| now.start_time != self.start_time) {
+        if !self.is_there()? {
             return Ok(false);
         }
         match rustix::process::pidfd_send_signal(&pidfd, signal) {
@@ -119,91 +165,15 @@ fn parse_stat(pid: i32, stat: &[u8]) -> Option<Stat> {
 }
 
 /// The state of some thread of the process that has not ended.
-fn living_thread(pid: i32) -> Option<u8> {
-    let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
-    let stats = threads.filter_map(|thread| fs::read(thread.path().join("stat")).ok());
-    let threads = stats.filter_map(|stat| Some(parse_stat(pid, &stat)?.process));
-    let mut living = threads.filter(|thread| !thread.is_dead());
-    living.next().map(|thread| thread.state)
-}
-
-/// All descendants of `root`, without `root` itself and without the dead.
-///
-/// While the tree is forking the list can miss the newest; who needs all of them repeats until
-/// nothing new is found.
-#[must_use]
-pub fn descendants(root: i32) -> Vec<Process> {
-    below(&[root])
-}
-
-/// All descendants of these processes, each named once, and parents before their children.
-fn below(roots: &[i32]) -> Vec<Process> {
-    let mut found = Vec::new();
-    let mut seen: HashSet<i32> = roots.iter().copied().collect();
-    let mut unseen_by_kernel = Vec::new();
-    let mut pending = roots.to_vec();
-    while let Some(pid) = pending.pop() {
-        let Some(children) = children_of(pid) else {
-            // Either the process just went, or this kernel has no `children` file.
-            if roots.contains(&pid) {
-                unseen_by_kernel.push(pid);
-            }
-            continue;
-        };
-        for child in children {
-            // One that has another parent by now may be another process by now.
-            let read = Process::read(child).filter(|process| process.parent == pid);
-            let Some(process) = read.filter(|_| seen.insert(child)) else {
-                continue;
-            };
-            if !process.is_dead() {
-                found.push(process);
-            }
-            pending.push(child);
+fn living_thread(pid: i32) -> io::Result<Option<u8>> {
+    for thread in numbers_in(&format!("/proc/{pid}/task"))? {
+        let stat = unless_hidden(fs::read(format!("/proc/{pid}/task/{thread}/stat")))?;
+        let thread = stat.and_then(|stat| parse_stat(pid, &stat));
+        if let Some(living) = thread.filter(|thread| !thread.process.is_dead()) {
+            return Ok(Some(living.process.state));
         }
     }
-    if !unseen_by_kernel.is_empty() {
-        found.extend(below_by_parent(unseen_by_kernel, &mut seen));
-    }
-    found
-}
-
-/// Children of all threads of a process, from `/proc/<pid>/task/<tid>/children`.
-fn children_of(pid: i32) -> Option<Vec<i32>> {
-    let mut children = Vec::new();
-    for task in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
-        match fs::read_to_string(task.path().join("children")) {
-            Ok(list) => {
-                children.extend(
-                    list.split_ascii_whitespace()
-                        .filter_map(|pid| pid.parse::<i32>().ok()),
-                );
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound && task.path().exists() => {
-                return None;
-            }
-            Err(_) => {}
-        }
-    }
-    Some(children)
-}
-
-/// The slow way, for kernels without `CONFIG_PROC_CHILDREN`: one pass over all processes.
-fn below_by_parent(roots: Vec<i32>, seen: &mut HashSet<i32>) -> Vec<Process> {
-    let all: Vec<Process> = all_pids().filter_map(Process::read).collect();
-    let mut found: Vec<Process> = Vec::new();
-    let mut parents = roots;
-    while let Some(parent) = parents.pop() {
-        for process in all.iter().filter(|process| process.parent == parent) {
-            if seen.insert(process.pid) {
-                parents.push(process.pid);
-                if !process.is_dead() {
-                    found.push(*process);
-                }
-            }
-        }
-    }
-    found
+    Ok(None)
 }
 
 /// Stops (SIGSTOP) what `find` finds, until it finds nothing new, and returns all of that, in the
@@ -231,18 +201,49 @@ pub fn halt(mut find: impl FnMut() -> Vec<Process>) -> Vec<Process> {
 
 /// Kills what [`halt`] stopped, children before their parents: a parent that is killed first may
 /// wake up the children that it leaves behind (`setpgid(2)`, orphaned process groups).
-pub fn kill(halted: &[Process]) {
+///
+/// # Errors
+/// The first reason why one could not even be tried, such as `EMFILE`; the others are killed all
+/// the same. A process that this user may not signal is no such reason.
+pub fn kill(halted: &[Process]) -> io::Result<()> {
+    let mut tried = Ok(());
     for process in halted.iter().rev() {
-        let _ = process.signal(Signal::KILL);
+        let killed = unless_hidden(process.signal(Signal::KILL));
+        tried = tried.and(killed.map(drop));
     }
+    tried
 }
 
-fn all_pids() -> impl Iterator<Item = i32> {
-    fs::read_dir("/proc")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+/// The numbers among the names in a folder of `/proc`; none where it is not there.
+///
+/// The folder is closed again before one of them is looked at, so that a single free descriptor is
+/// enough.
+fn numbers_in(folder: &str) -> io::Result<Vec<i32>> {
+    let mut numbers = Vec::new();
+    for entry in unless_hidden(fs::read_dir(folder))?.into_iter().flatten() {
+        let name = unless_hidden(entry)?.map(|entry| entry.file_name());
+        numbers.extend(name.and_then(|name| name.to_str()?.parse::<i32>().ok()));
+    }
+    Ok(numbers)
+}
+
+fn all_pids() -> io::Result<Vec<i32>> {
+    let pids = numbers_in("/proc")?;
+    if pids.is_empty() {
+        return Err(io::Error::other("/proc shows no process"));
+    }
+    Ok(pids)
+}
+
+/// `None` for what is gone, or nothing that this user may look at. Other errors do not say that
+/// there is nothing.
+pub(crate) fn unless_hidden<T>(looked: io::Result<T>) -> io::Result<Option<T>> {
+    let hidden = [libc::ENOENT, libc::ESRCH, libc::EACCES, libc::EPERM];
+    match looked {
+        Ok(seen) => Ok(Some(seen)),
+        Err(error) if error.raw_os_error().is_some_and(|it| hidden.contains(&it)) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// A signal by number, 1 to 64 without 32 and 33, which the C library keeps to itself.

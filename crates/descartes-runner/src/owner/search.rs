@@ -40,7 +40,7 @@ pub(super) fn look_for_shim(agent: &Agent, may_connect: bool) -> io::Result<Shim
         return Ok(Shim::Gone(exit));
     }
     tracing::error!(agent = %agent.id, "the agent's shim died; killing what is left of the agent");
-    let left = eradicate(&agent.id.to_string(), leaf(dir)?.as_deref(), None);
+    let left = eradicate(&agent.id.to_string(), leaf(dir)?.as_deref(), None)?;
     let told = agent.state().sizes();
     Ok(Shim::Gone(lost(dir, told, &left)))
 }

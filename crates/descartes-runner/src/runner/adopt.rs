@@ -211,26 +211,26 @@ impl LocalProcessRunner {
                 Ok(Looked::Finished(finished))
             }
             Found::Lost { spec, notes, state } => {
-                let exit = self.bury(id, &spec, state.as_ref(), damaged);
+                let exit = self.bury(id, &spec, state.as_ref(), damaged)?;
                 let finished = self.finished(id, notes, state.as_ref(), exit);
                 Ok(Looked::Finished(finished))
             }
             Found::NeverStarted { spec } => {
                 // Without a spec nothing can have been started.
                 if let Some(spec) = spec {
-                    eradicate(&spec.agent_id, spec.cgroup.as_deref(), None);
+                    eradicate(&spec.agent_id, spec.cgroup.as_deref(), None)?;
                 }
                 self.inner.store.remove(id)?;
                 Ok(Looked::Nothing)
             }
             Found::Undone { spec, state } => {
                 let shim = state.as_ref().and_then(store::living_shim);
-                eradicate(&spec.agent_id, spec.cgroup.as_deref(), shim);
+                eradicate(&spec.agent_id, spec.cgroup.as_deref(), shim)?;
                 self.inner.store.remove(id)?;
                 Ok(Looked::Nothing)
             }
             Found::Unknown => {
-                self.clear_away(id, &damaged);
+                self.clear_away(id, &damaged)?;
                 Ok(Looked::Nothing)
             }
         }
@@ -283,10 +283,10 @@ impl LocalProcessRunner {
         spec: &Spec,
         state: Option<&State>,
         mut damaged: Vec<Damage>,
-    ) -> Exit {
+    ) -> io::Result<Exit> {
         let dir = self.inner.store.agent_dir(id);
         let shim = state.and_then(store::living_shim);
-        let left = eradicate(&spec.agent_id, spec.cgroup.as_deref(), shim);
+        let left = eradicate(&spec.agent_id, spec.cgroup.as_deref(), shim)?;
         tracing::error!(agent = %id, "the agent's shim died while no server was there; its processes were killed");
         let in_the_way: Vec<Damage> = damaged
             .extract_if(.., |damage| damage.record == record::EXIT)
@@ -298,20 +298,21 @@ impl LocalProcessRunner {
         if dir.join(record::EXIT).exists() {
             self.set_records_aside(id, &damaged);
         }
-        exit
+        Ok(exit)
     }
 
     /// Kills what is left of an agent that nothing is known of, and sets all of it aside. Blocks.
-    fn clear_away(&self, id: AgentId, damaged: &[Damage]) {
+    fn clear_away(&self, id: AgentId, damaged: &[Damage]) -> io::Result<()> {
         let leaf = self.inner.cgroups.as_ref();
         let leaf = leaf.map(|base| base.leaf(&id.to_string()));
-        eradicate(&id.to_string(), leaf.as_deref(), None);
+        eradicate(&id.to_string(), leaf.as_deref(), None)?;
         let reasons: Vec<&str> = damaged.iter().map(|it| it.reason.as_str()).collect();
         let reason = match reasons.as_slice() {
             [] => format!("{} is missing", record::SPEC),
             reasons => reasons.join("; "),
         };
         self.set_aside(&id.to_string(), &reason);
+        Ok(())
     }
 
     fn set_records_aside(&self, id: AgentId, damaged: &[Damage]) {

@@ -62,7 +62,10 @@ impl LocalProcessRunner {
         let dir = self.inner.store.agent_dir(id);
         loop {
             let left = eradicate(&spec.agent_id, spec.cgroup.as_deref(), shim);
-            if store::lock_state(&dir).is_ok_and(|lock| lock != LockState::Held) {
+            let is_over = store::lock_state(&dir).is_ok_and(|lock| lock != LockState::Held);
+            if let Ok(left) = &left
+                && is_over
+            {
                 if !left.is_empty() {
                     tracing::error!(agent = %id, ?left, "failed to undo a spawn: processes are left");
                 }
@@ -72,7 +75,7 @@ impl LocalProcessRunner {
                 return;
             }
             if Instant::now() >= deadline {
-                tracing::error!(agent = %id, "failed to undo a spawn; the next start looks after it");
+                tracing::error!(agent = %id, ?left, "failed to undo a spawn; the next start looks after it");
                 return;
             }
             std::thread::sleep(UNSEEN_INTERVAL);
