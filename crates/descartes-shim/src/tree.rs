@@ -8,7 +8,7 @@
 //! A process is named by pid *and* start time, and signalled through a pidfd that was opened
 //! before the start time was compared, so a reused pid is never hit.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 
@@ -176,8 +176,8 @@ fn living_thread(pid: i32) -> io::Result<Option<u8>> {
     Ok(None)
 }
 
-/// Stops (SIGSTOP) what `find` finds, until it finds nothing new, and returns all of that, in the
-/// order in which it was found.
+/// Stops (SIGSTOP) what `find` finds, until it finds nothing new, and returns all of that, parents
+/// before their children.
 ///
 /// Processes that stand still start no others in the place of those that are killed next, and
 /// nobody is killed before his children were found.
@@ -196,7 +196,27 @@ pub fn halt(mut find: impl FnMut() -> Vec<Process>) -> Vec<Process> {
         }
         found.append(&mut fresh);
     }
-    found
+    parents_first(found)
+}
+
+/// By who was whose parent when it was found: pids start again from below, so they say nothing.
+fn parents_first(processes: Vec<Process>) -> Vec<Process> {
+    let pids: HashSet<i32> = processes.iter().map(|process| process.pid).collect();
+    let has_parent = |process: &Process| pids.contains(&process.parent);
+    let (others, mut ordered): (Vec<_>, Vec<_>) = processes.into_iter().partition(has_parent);
+    let mut children: HashMap<i32, Vec<Process>> = HashMap::new();
+    for process in others {
+        children.entry(process.parent).or_default().push(process);
+    }
+    let mut next = 0;
+    while let Some(parent) = ordered.get(next) {
+        let fresh = children.remove(&parent.pid);
+        ordered.extend(fresh.into_iter().flatten());
+        next += 1;
+    }
+    // Where a pid was used again meanwhile, they may be in a circle.
+    ordered.extend(children.into_values().flatten());
+    ordered
 }
 
 /// Kills what [`halt`] stopped, children before their parents: a parent that is killed first may
@@ -293,6 +313,21 @@ mod tests {
         let mut me = Process::read(std::process::id().cast_signed()).unwrap();
         me.start_time += 1;
         assert!(!me.signal(Signal::KILL).unwrap());
+    }
+
+    #[test]
+    fn what_is_halted_is_in_the_order_of_descent_whatever_the_pids_and_whenever_it_was_found() {
+        // Beyond the highest pid that there can be, so nobody is signalled.
+        let process = |pid, parent| Process {
+            pid: 1 << 30 | pid,
+            parent: 1 << 30 | parent,
+            state: b'S',
+            start_time: 1,
+        };
+        let looks = [vec![process(2, 9), process(3, 2)], vec![process(9, 1)]];
+        let mut looks = looks.into_iter();
+        let halted = halt(|| looks.next().unwrap_or_default());
+        assert_eq!(halted, [process(9, 1), process(2, 9), process(3, 2)]);
     }
 
     #[test]
