@@ -22,7 +22,8 @@ const EMPTY_LOOKS: u32 = 2;
 const EXEC_TIME: Duration = Duration::from_secs(1);
 
 /// Kills the shim, if there is one, and every process of the agent's tree. Returns those that
-/// were still there after ten seconds.
+/// were still there after ten seconds. This process is never among them, though the agent may have
+/// started it.
 ///
 /// The tree is found by the cgroup, as descendants of the shim, and by the agent's id in the
 /// environment of a process or its ancestors: what the shim's death has reparented is found only
@@ -90,7 +91,7 @@ fn eradicate_within(time: Duration, remains: &Remains<'_>) -> io::Result<Vec<Pro
 impl Remains<'_> {
     /// Kills what is there now, and says what that was and whether it was certainly nothing.
     fn kill_once(&self, wait_for_exec: bool) -> io::Result<(Vec<Process>, bool)> {
-        let leaf = self.leaf;
+        let leaf = self.leaf_of_others()?;
         if let Some(leaf) = leaf {
             let _ = cgroup::kill(leaf);
         }
@@ -117,6 +118,15 @@ impl Remains<'_> {
         let is_populated = leaf.map_or(Ok(false), cgroup::is_populated)?;
         let is_empty = left.is_empty() && !(unsure && wait_for_exec) && !is_populated;
         Ok((left, is_empty))
+    }
+
+    /// The agent's cgroup, unless the agent has started this server in it: then not all in it is
+    /// the agent's.
+    fn leaf_of_others(&self) -> io::Result<Option<&Path>> {
+        match self.leaf {
+            Some(leaf) if cgroup::holds_this_process(leaf)? => Ok(None),
+            leaf => Ok(leaf),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::tree::{self, Process};
 
 mod base;
 
-pub use base::Base;
+pub use base::{Base, holds_this_process};
 
 /// Makes the leaf and applies `limits` (file name, value) to it.
 ///
@@ -35,8 +35,13 @@ pub fn create<'a>(
 /// Kills every process in the leaf. A leaf that does not exist has none.
 ///
 /// # Errors
-/// Whatever writing `cgroup.kill` says.
+/// Whatever writing `cgroup.kill` says; [`io::ErrorKind::ResourceBusy`], and nobody is killed, where
+/// this process is in the leaf itself.
 pub fn kill(leaf: &Path) -> io::Result<()> {
+    if holds_this_process(leaf)? {
+        let message = "this process is in that cgroup itself";
+        return Err(io::Error::new(io::ErrorKind::ResourceBusy, message));
+    }
     missing_is_fine(fs::write(leaf.join("cgroup.kill"), "1"))
 }
 

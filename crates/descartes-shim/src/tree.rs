@@ -43,7 +43,7 @@ pub struct Process {
 /// What a look at processes has shown.
 #[derive(Debug, Default)]
 pub struct Search {
-    /// The living processes that were looked for, in no order.
+    /// The living processes that were looked for, in no order, and never this process.
     pub found: Vec<Process>,
     /// Whether a process was in the middle of `exec`, when it has no environment to look into, and
     /// so may be the agent's.
@@ -177,16 +177,19 @@ fn living_thread(pid: i32) -> io::Result<Option<u8>> {
 }
 
 /// Stops (SIGSTOP) what `find` finds, until it finds nothing new, and returns all of that, parents
-/// before their children.
+/// before their children. This process is never among them.
 ///
 /// Processes that stand still start no others in the place of those that are killed next, and
 /// nobody is killed before his children were found.
 pub fn halt(mut find: impl FnMut() -> Vec<Process>) -> Vec<Process> {
+    let own = own_pid();
     let mut found = Vec::new();
     let mut known = HashSet::new();
     for _ in 0..PASSES {
         let mut fresh = find();
-        fresh.retain(|process| known.insert((process.pid, process.start_time)));
+        fresh.retain(|process| {
+            process.pid != own && known.insert((process.pid, process.start_time))
+        });
         if fresh.is_empty() {
             break;
         }
@@ -232,6 +235,10 @@ pub fn kill(halted: &[Process]) -> io::Result<()> {
         tried = tried.and(killed.map(drop));
     }
     tried
+}
+
+fn own_pid() -> i32 {
+    rustix::process::getpid().as_raw_pid()
 }
 
 /// The numbers among the names in a folder of `/proc`; none where it is not there.
@@ -328,6 +335,12 @@ mod tests {
         let mut looks = looks.into_iter();
         let halted = halt(|| looks.next().unwrap_or_default());
         assert_eq!(halted, [process(9, 1), process(2, 9), process(3, 2)]);
+    }
+
+    #[test]
+    fn this_process_is_never_halted() {
+        let me = Process::read(own_pid()).unwrap();
+        assert_eq!(halt(|| vec![me]), []);
     }
 
     #[test]

@@ -107,6 +107,9 @@ impl Drop for Ground {
     }
 }
 
+/// Names the cgroup to a test's second process.
+const LEAF: &str = "DESCARTES_TEST_LEAF";
+
 const ENABLED: &str = "cgroup.subtree_control";
 
 fn root() -> Option<PathBuf> {
@@ -222,4 +225,36 @@ fn in_the_root_controllers_are_enabled_beside_processes() {
     let has_files = has_files_of(&leaf, ground.controller);
     cgroup::remove(&leaf).unwrap();
     assert!(has_files);
+}
+
+#[test]
+fn a_process_does_not_kill_the_cgroup_that_it_is_in() {
+    if let Some(leaf) = std::env::var_os(LEAF) {
+        let leaf = PathBuf::from(leaf);
+        assert!(!cgroup::holds_this_process(&leaf).unwrap());
+        fs::write(leaf.join("cgroup.procs"), "0").unwrap();
+        for cgroup in [leaf.parent().unwrap(), &leaf] {
+            assert!(cgroup::holds_this_process(cgroup).unwrap());
+            let error = cgroup::kill(cgroup).unwrap_err();
+            assert_eq!(error.kind(), std::io::ErrorKind::ResourceBusy);
+        }
+        return;
+    }
+    let Some(mut ground) = Ground::prepare("own") else {
+        return;
+    };
+    let leaf = ground.inhabited("leaf");
+    let own = std::env::current_exe().unwrap();
+    #[expect(clippy::disallowed_methods, reason = "the test's second process")]
+    let mut second = Command::new(own);
+    second
+        .args([
+            "--exact",
+            "a_process_does_not_kill_the_cgroup_that_it_is_in",
+        ])
+        .env(LEAF, &leaf);
+    assert!(second.status().unwrap().success());
+    assert!(ground.children[0].try_wait().unwrap().is_none());
+    cgroup::kill(&leaf).unwrap();
+    assert!(!ground.children[0].wait().unwrap().success());
 }

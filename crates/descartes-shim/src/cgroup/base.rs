@@ -35,8 +35,11 @@ impl Base {
     /// # Errors
     /// Why there is none, in words for the log.
     pub fn detect() -> Result<Self, String> {
-        let mount = mount_point().ok_or("no cgroup v2 hierarchy is mounted")?;
-        let own = own_cgroup().ok_or("this process is in no cgroup v2")?;
+        let unreadable = |error: io::Error| format!("cannot read its cgroup: {error}");
+        let mount = mount_point().map_err(unreadable)?;
+        let mount = mount.ok_or("no cgroup v2 hierarchy is mounted")?;
+        let own = own_cgroup().map_err(unreadable)?;
+        let own = own.ok_or("this process is in no cgroup v2")?;
         Self::of(&mount.join(own.trim_start_matches('/')))
     }
 
@@ -154,22 +157,32 @@ fn has_no_processes(cgroup: &Path) -> bool {
     fs::read_to_string(cgroup.join("cgroup.procs")).is_ok_and(|list| list.is_empty())
 }
 
+/// Whether this process is in the cgroup `leaf` or in one below it: what an agent starts is in its
+/// leaf, a server as well.
+///
+/// # Errors
+/// Why that cannot be seen.
+pub fn holds_this_process(leaf: &Path) -> io::Result<bool> {
+    let own = own_cgroup()?.zip(mount_point()?);
+    let own = own.map(|(own, mount)| mount.join(own.trim_start_matches('/')));
+    Ok(own.is_some_and(|own| own.starts_with(leaf)))
+}
+
 /// Where cgroup v2 is mounted (`proc_pid_mountinfo(5)`).
-fn mount_point() -> Option<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    mounts.lines().find_map(|line| {
+fn mount_point() -> io::Result<Option<PathBuf>> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    Ok(mounts.lines().find_map(|line| {
         let (left, right) = line.split_once(" - ")?;
         right
             .starts_with("cgroup2 ")
             .then(|| left.split(' ').nth(4).map(PathBuf::from))
             .flatten()
-    })
+    }))
 }
 
-fn own_cgroup() -> Option<String> {
-    let cgroups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    cgroups
-        .lines()
-        .find_map(|line| line.strip_prefix("0::"))
-        .map(str::to_owned)
+fn own_cgroup() -> io::Result<Option<String>> {
+    let cgroups = fs::read_to_string("/proc/self/cgroup")?;
+    let mut lines = cgroups.lines();
+    let own = lines.find_map(|line| line.strip_prefix("0::"));
+    Ok(own.map(str::to_owned))
 }

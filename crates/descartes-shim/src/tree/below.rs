@@ -4,9 +4,10 @@ use std::collections::HashSet;
 use std::fs;
 use std::io;
 
-use super::{Process, Search, all_pids, numbers_in, unless_hidden};
+use super::{Process, Search, all_pids, numbers_in, own_pid, unless_hidden};
 
-/// All descendants of `root`, without `root` itself and without the dead.
+/// All descendants of `root`, without `root` itself, without the dead, and without this process
+/// and what is below it if it is such a descendant.
 ///
 /// While the tree is forking the list can miss the newest; who needs all of them repeats until
 /// nothing new is found.
@@ -21,6 +22,7 @@ pub fn descendants(root: i32) -> Search {
 /// Adds all descendants of `roots` to what was found.
 pub(super) fn add_below(roots: &[Process], search: &mut Search) {
     let mut seen: HashSet<i32> = roots.iter().map(|root| root.pid).collect();
+    seen.insert(own_pid());
     let mut pending = roots.to_vec();
     let mut families = Families::default();
     while let Some(parent) = pending.pop() {

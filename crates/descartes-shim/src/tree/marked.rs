@@ -4,7 +4,9 @@ use std::fs;
 use std::io;
 
 use super::below::add_below;
-use super::{AGENT_ID_VARIABLE, Process, Search, all_pids, numbers_in, parse_stat, unless_hidden};
+use super::{
+    AGENT_ID_VARIABLE, Process, Search, all_pids, numbers_in, own_pid, parse_stat, unless_hidden,
+};
 
 /// Flag of a thread of the kernel's own (`PF_KTHREAD`, `include/linux/sched.h`).
 const KERNEL_THREAD: u64 = 0x0020_0000;
@@ -14,12 +16,16 @@ const KERNEL_THREAD: u64 = 0x0020_0000;
 ///
 /// It reads the environment of every process that this user may look into. What has cleared its
 /// environment is found as long as an ancestor that has not is alive.
+///
+/// This process may carry the id itself, if the agent started it. Neither it nor what is only below
+/// it is found.
 #[must_use]
 pub fn search(agent_id: &str) -> Search {
     let entry = format!("{AGENT_ID_VARIABLE}={agent_id}");
     let mut search = Search::default();
+    let own = own_pid();
     let pids = search.take(all_pids()).unwrap_or_default();
-    for pid in pids {
+    for pid in pids.into_iter().filter(|&pid| pid != own) {
         match search.take(look(pid, entry.as_bytes())) {
             Some(Look::Marked) => {
                 let process = search.take(Process::look_at(pid)).flatten();
