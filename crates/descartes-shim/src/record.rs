@@ -322,10 +322,10 @@ pub fn write<T: Serialize>(dir: impl AsFd, name: &str, record: &T) -> io::Result
     write_and(dir, name, record, |_| Ok(()))
 }
 
-/// Writes a record as [`write`] does, and has it on the disk before it has its name.
+/// Writes a record as [`write()`] does, and has it on the disk before it has its name.
 ///
 /// # Errors
-/// As [`write`], and whatever syncing the file says.
+/// As [`write()`], and whatever syncing the file says.
 pub fn write_synced<T: Serialize>(dir: impl AsFd, name: &str, record: &T) -> io::Result<()> {
     write_and(dir, name, record, File::sync_all)
 }
