@@ -97,7 +97,7 @@ def test_a_server_that_is_stopped_meanwhile_is_not_held_up(patient, connect):
         assert server.stop() == 0
         # Not `timeout`, which the kill's own deadline would have led to.
         reply = client.receive()
-        assert (reply["request_id"], reply["error_code"]) == (request, "internal")
+        assert (reply["request_id"], reply["error_code"]) == (request, "shutting_down")
         server.start()
         with connect(server) as later:
             later.ended_within(agent.id, PATIENCE)
