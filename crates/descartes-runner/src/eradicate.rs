@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use descartes_shim::cgroup;
-use descartes_shim::tree::{self, Process};
+use descartes_shim::record::{Spec, State};
+use descartes_shim::tree::{self, Process, ProcessKey, Search};
 
 /// How long killed processes may take to go, and what keeps the server from looking.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -21,43 +22,53 @@ const EMPTY_LOOKS: u32 = 2;
 /// answers; a process that hides environment and arguments for good looks the same.
 const EXEC_TIME: Duration = Duration::from_secs(1);
 
+/// What is known of an agent whose processes are looked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Remains<'a> {
+    pub(crate) agent_id: &'a str,
+    /// Its cgroup, if it may have one.
+    pub(crate) leaf: Option<&'a Path>,
+    pub(crate) known: Known,
+}
+
+/// Which processes of an agent are known.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Known {
+    pub(crate) shim: Option<ProcessKey>,
+    /// The agent's first process.
+    pub(crate) leader: Option<ProcessKey>,
+}
+
+impl Known {
+    /// By the agent's record, if its pids mean something here.
+    pub(crate) fn of(state: Option<&State>) -> Self {
+        match state.filter(|state| state.is_of_here()) {
+            Some(state) => Self {
+                shim: Some(state.shim()),
+                leader: Some(state.leader()),
+            },
+            None => Self::default(),
+        }
+    }
+}
+
 /// Kills the shim, if there is one, and every process of the agent's tree. Returns those that
 /// were still there after ten seconds. This process is never among them, though the agent may have
 /// started it.
 ///
-/// The tree is found by the cgroup, as descendants of the shim, and by the agent's id in the
-/// environment of a process or its ancestors: what the shim's death has reparented is found only
-/// by the last. Blocks.
+/// The tree is found by the cgroup, as descendants of the shim, by the session of the agent's first
+/// process, and by the agent's id in the environment of a process or its ancestors: what the shim's
+/// death has reparented is found only by the last two. Blocks.
 ///
 /// # Errors
 /// The first reason why the server could not look until these ten seconds were over, as where it
 /// has no descriptor left. Nothing is known of the agent's processes then, those that were found
 /// may stand still, and it is to be tried again.
-pub(crate) fn eradicate(
-    agent_id: &str,
-    leaf: Option<&Path>,
-    shim: Option<Process>,
-) -> io::Result<Vec<Process>> {
-    eradicate_within(
-        DEADLINE,
-        &Remains {
-            agent_id,
-            leaf,
-            shim,
-        },
-    )
-    .map_err(|error| {
+pub(crate) fn eradicate(remains: &Remains<'_>) -> io::Result<Vec<Process>> {
+    eradicate_within(DEADLINE, remains).map_err(|error| {
         let message = format!("cannot look for the agent's processes: {error}");
         io::Error::new(error.kind(), message)
     })
-}
-
-/// What is known of an agent whose processes are looked for.
-#[derive(Debug, Clone, Copy)]
-struct Remains<'a> {
-    agent_id: &'a str,
-    leaf: Option<&'a Path>,
-    shim: Option<Process>,
 }
 
 fn eradicate_within(time: Duration, remains: &Remains<'_>) -> io::Result<Vec<Process>> {
@@ -88,7 +99,16 @@ fn eradicate_within(time: Duration, remains: &Remains<'_>) -> io::Result<Vec<Pro
     }
 }
 
-impl Remains<'_> {
+impl<'a> Remains<'a> {
+    /// Of what was told to run.
+    pub(crate) fn of(spec: &'a Spec, known: Known) -> Self {
+        Self {
+            agent_id: &spec.agent_id,
+            leaf: spec.cgroup.as_deref(),
+            known,
+        }
+    }
+
     /// Kills what is there now, and says what that was and whether it was certainly nothing.
     fn kill_once(&self, wait_for_exec: bool) -> io::Result<(Vec<Process>, bool)> {
         let leaf = self.leaf_of_others()?;
@@ -99,14 +119,8 @@ impl Remains<'_> {
         let mut fault = None;
         // Stopped, the shim can neither start the agent nor lose its children meanwhile.
         let left = tree::halt(|| {
-            let mut search = tree::search(self.agent_id);
+            let search = self.search(leaf);
             unsure = search.unsure;
-            let mut add = |found: io::Result<Vec<Process>>| match found {
-                Ok(found) => search.found.extend(found),
-                Err(error) => fault = fault.take().or(Some(error)),
-            };
-            add(self.shim.map_or_else(|| Ok(Vec::new()), with_descendants));
-            add(leaf.map_or_else(|| Ok(Vec::new()), cgroup::processes));
             fault = fault.take().or(search.fault);
             search.found
         });
@@ -120,6 +134,20 @@ impl Remains<'_> {
         Ok((left, is_empty))
     }
 
+    fn search(&self, leaf: Option<&Path>) -> Search {
+        let mut search = tree::search(self.agent_id);
+        if let Some(shim) = self.known.shim {
+            search.add(tree::family(shim));
+        }
+        if let Some(leader) = self.known.leader {
+            search.add(tree::session(leader));
+        }
+        let in_leaf = leaf.map_or_else(|| Ok(Vec::new()), cgroup::processes);
+        let in_leaf = search.take(in_leaf);
+        search.found.extend(in_leaf.into_iter().flatten());
+        search
+    }
+
     /// The agent's cgroup, unless the agent has started this server in it: then not all in it is
     /// the agent's.
     fn leaf_of_others(&self) -> io::Result<Option<&Path>> {
@@ -128,22 +156,6 @@ impl Remains<'_> {
             leaf => Ok(leaf),
         }
     }
-}
-
-/// The shim, as long as it lives, and all below it.
-fn with_descendants(shim: Process) -> io::Result<Vec<Process>> {
-    let lives = || {
-        let now = Process::look_at(shim.pid)?;
-        io::Result::Ok(now.is_some_and(|now| now.start_time == shim.start_time && !now.is_dead()))
-    };
-    let mut found = vec![shim];
-    let below = tree::descendants(shim.pid);
-    if let Some(fault) = below.fault {
-        return Err(fault);
-    }
-    found.extend(below.found);
-    // Asked afterwards: otherwise its pid could be another's by then.
-    Ok(if lives()? { found } else { Vec::new() })
 }
 
 #[cfg(test)]
@@ -203,7 +215,7 @@ mod tests {
         let remains = Remains {
             agent_id: &agent_id,
             leaf: None,
-            shim: None,
+            known: Known::default(),
         };
         for free in [0, 1] {
             let taken = leave_free(free);

@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 
 use descartes_protocol::{AgentId, StringMap};
 use descartes_shim::record::{self, Exit, Record, Spec, State};
-use descartes_shim::tree::{self, Process};
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
@@ -356,23 +355,16 @@ fn read(dir: &Path, alive: bool, damaged: &mut Vec<Damage>) -> io::Result<Found>
     })
 }
 
-/// The agent's shim, if the record of it is there, is of this boot and this pid namespace, and
-/// names a process that is still there.
-pub(crate) fn living_shim(state: &State) -> Option<Process> {
-    if state.boot_id != tree::boot_id() || state.pid_namespace != tree::pid_namespace() {
-        return None;
-    }
-    Process::read(state.shim_pid)
-        .filter(|shim| shim.start_time == state.shim_start_time && !shim.is_dead())
-}
-
 /// Whether a shim lives whose lock somebody has removed: it makes the lock anew. Blocks.
 fn lives_without_lock(dir: &Path) -> io::Result<bool> {
     if link::connect(dir).is_ok() {
         return Ok(true);
     }
     let state: Option<State> = readable(dir, record::STATE)?;
-    Ok(state.as_ref().and_then(living_shim).is_some())
+    let Some(state) = state.filter(State::is_of_here) else {
+        return Ok(false);
+    };
+    Ok(state.shim().look()?.is_some_and(|shim| !shim.is_dead()))
 }
 
 /// Whether there is a trace of a start besides the records: what a shim makes just before it.

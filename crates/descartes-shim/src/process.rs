@@ -197,7 +197,7 @@ impl Tree {
             let search = tree::descendants(self.shim);
             refusal = refusal.or(search.fault);
             let mut fresh = search.found;
-            fresh.retain(|process| tried.insert((process.pid, process.start_time)));
+            fresh.retain(|process| tried.insert(process.key()));
             if fresh.is_empty() {
                 break;
             }

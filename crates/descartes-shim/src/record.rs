@@ -26,6 +26,8 @@ use rustix::fs::{Mode, OFlags};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::tree::{self, ProcessKey};
+
 /// The version of these records that this crate writes.
 pub const VERSION: u32 = 1;
 
@@ -155,6 +157,32 @@ pub struct State {
     /// ([`wire::VERSION`](crate::wire::VERSION)). The first shims did not write it down.
     #[serde(default = "first_wire_version")]
     pub wire_version: u32,
+}
+
+impl State {
+    /// The agent's first process.
+    #[must_use]
+    pub fn leader(&self) -> ProcessKey {
+        ProcessKey {
+            pid: self.pid,
+            start_time: self.start_time,
+        }
+    }
+
+    /// The shim.
+    #[must_use]
+    pub fn shim(&self) -> ProcessKey {
+        ProcessKey {
+            pid: self.shim_pid,
+            start_time: self.shim_start_time,
+        }
+    }
+
+    /// Whether its pids mean something here: they are of this boot and this pid namespace.
+    #[must_use]
+    pub fn is_of_here(&self) -> bool {
+        self.boot_id == tree::boot_id() && self.pid_namespace == tree::pid_namespace()
+    }
 }
 
 fn first_wire_version() -> u32 {

@@ -3,7 +3,8 @@
 //! The shim is a subreaper, so everything that the agent ever started is a descendant of the shim
 //! as long as the shim lives: a session of its own, a double fork or a changed process group does
 //! not take a process out. When the shim is gone, its descendants are found by the
-//! `DESCARTES_AGENT_ID` in their environment, and by an ancestor that has it ([`search`]).
+//! `DESCARTES_AGENT_ID` in their environment and by an ancestor that has it ([`search`]), and by
+//! the session of the agent's first process, as long as that is there ([`session()`]).
 //!
 //! A process is named by pid *and* start time, and signalled through a pidfd that was opened
 //! before the start time was compared, so a reused pid is never hit.
@@ -16,9 +17,11 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 
 mod below;
 mod marked;
+mod session;
 
-pub use below::descendants;
+pub use below::{descendants, family};
 pub use marked::search;
+pub use session::session;
 
 /// Times that [`halt`] looks for what has come meanwhile.
 const PASSES: usize = 16;
@@ -40,6 +43,27 @@ pub struct Process {
     pub start_time: u64,
 }
 
+/// What tells a process from any other of this boot and pid namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ProcessKey {
+    /// Its pid.
+    pub pid: i32,
+    /// Start time in clock ticks since boot.
+    pub start_time: u64,
+}
+
+impl ProcessKey {
+    /// Looks at this very process; `None` where it is gone. One that is dead and not yet reaped is
+    /// there.
+    ///
+    /// # Errors
+    /// As [`Process::look_at`].
+    pub fn look(self) -> io::Result<Option<Process>> {
+        let now = Process::look_at(self.pid)?;
+        Ok(now.filter(|now| now.key() == self))
+    }
+}
+
 /// What a look at processes has shown.
 #[derive(Debug, Default)]
 pub struct Search {
@@ -54,8 +78,17 @@ pub struct Search {
 }
 
 impl Search {
-    /// What was looked at, if that was possible.
-    fn take<T>(&mut self, looked: io::Result<T>) -> Option<T> {
+    /// Adds what another look has shown.
+    pub fn add(&mut self, other: Self) {
+        self.found.extend(other.found);
+        self.unsure |= other.unsure;
+        if let Some(fault) = other.fault {
+            self.fault.get_or_insert(fault);
+        }
+    }
+
+    /// What was looked at, if that was possible; otherwise that becomes the fault.
+    pub fn take<T>(&mut self, looked: io::Result<T>) -> Option<T> {
         match looked {
             Ok(seen) => Some(seen),
             Err(error) => {
@@ -78,8 +111,7 @@ impl Process {
     /// # Errors
     /// Why it is not known whether there is one, such as `EMFILE` where no descriptor is left.
     pub fn look_at(pid: i32) -> io::Result<Option<Self>> {
-        let stat = unless_hidden(fs::read(format!("/proc/{pid}/stat")))?;
-        let Some(stat) = stat.and_then(|stat| parse_stat(pid, &stat)) else {
+        let Some(stat) = Stat::of(pid)? else {
             return Ok(None);
         };
         let mut process = stat.process;
@@ -91,10 +123,13 @@ impl Process {
         Ok(Some(process))
     }
 
-    /// Whether this very process is still there, be it dead.
-    fn is_there(&self) -> io::Result<bool> {
-        let now = Self::look_at(self.pid)?;
-        Ok(now.is_some_and(|now| now.start_time == self.start_time))
+    /// What tells it from any other.
+    #[must_use]
+    pub fn key(&self) -> ProcessKey {
+        ProcessKey {
+            pid: self.pid,
+            start_time: self.start_time,
+        }
     }
 
     /// Whether it is dead and only waits to be reaped.
@@ -127,7 +162,7 @@ impl Process {
             Err(error) => return gone(error),
         };
         // The pidfd holds on to whatever has the pid now; only then is the start time compared.
-        if !self.is_there()? {
+        if self.key().look()?.is_none() {
             return Ok(false);
         }
         match rustix::process::pidfd_send_signal(&pidfd, signal) {
@@ -141,8 +176,17 @@ impl Process {
 #[derive(Debug)]
 struct Stat {
     process: Process,
+    session: i32,
     threads: u64,
     flags: u64,
+}
+
+impl Stat {
+    /// Of a process; `None` where there is none that this user may look at.
+    fn of(pid: i32) -> io::Result<Option<Self>> {
+        let stat = unless_hidden(fs::read(format!("/proc/{pid}/stat")))?;
+        Ok(stat.and_then(|stat| parse_stat(pid, &stat)))
+    }
 }
 
 fn parse_stat(pid: i32, stat: &[u8]) -> Option<Stat> {
@@ -159,6 +203,7 @@ fn parse_stat(pid: i32, stat: &[u8]) -> Option<Stat> {
             parent: field(4)?.parse().ok()?,
             start_time: field(22)?.parse().ok()?,
         },
+        session: field(6)?.parse().ok()?,
         flags: field(9)?.parse().ok()?,
         threads: field(20)?.parse().ok()?,
     })
@@ -187,9 +232,7 @@ pub fn halt(mut find: impl FnMut() -> Vec<Process>) -> Vec<Process> {
     let mut known = HashSet::new();
     for _ in 0..PASSES {
         let mut fresh = find();
-        fresh.retain(|process| {
-            process.pid != own && known.insert((process.pid, process.start_time))
-        });
+        fresh.retain(|process| process.pid != own && known.insert(process.key()));
         if fresh.is_empty() {
             break;
         }

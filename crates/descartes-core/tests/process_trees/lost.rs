@@ -2,7 +2,7 @@
 
 use descartes_core::protocol::{AgentId, AgentStatus, Command, EndReason, PauseRequest};
 use descartes_shim::tree::Process;
-use descartes_testkit::Client;
+use descartes_testkit::{Client, shim_of, signal};
 
 use super::common::{Means, assert_nothing_is_left, for_both_means, kill_shim, server, token};
 use super::shapes::Shape;
@@ -52,6 +52,43 @@ for_both_means! {
     of_a_paused_chain(Shape::Chain, Was::Paused);
     of_a_bomb(Shape::Bomb, Was::Running);
     of_a_paused_bomb(Shape::Bomb, Was::Paused);
+}
+
+async fn nothing_is_left_of_the_nameless(means: Means, server_was: ServerWas) {
+    let Some(mut server) = server(means).await else {
+        return;
+    };
+    let client = server.client().await;
+    let token = token();
+    // It outlives its shim: the end of its stdin does not end it.
+    let script = Shape::Nameless.script(&token, "while :; do sleep 0.1; done");
+    let agent = client.spawn(&script).await;
+    client.wait_ready(agent.id).await;
+    Shape::Nameless.assert_is_there(&token);
+    match server_was {
+        ServerWas::There => kill_shim(&server, agent.id),
+        ServerWas::Away => {
+            server = server
+                .crash_and_restart(async |dir| signal(shim_of(dir, agent.id), "KILL"))
+                .await;
+        }
+    }
+    assert_is_lost(&server.client().await, agent.id).await;
+    assert_nothing_is_left(agent.id, &token, &format!("{means:?} {server_was:?}"));
+    server.stop().await;
+}
+
+/// Where the server was when a shim died.
+#[derive(Debug, Clone, Copy)]
+enum ServerWas {
+    There,
+    Away,
+}
+
+for_both_means! {
+    nothing_is_left_of_the_nameless:
+    of_nameless_ones(ServerWas::There);
+    of_nameless_ones_without_a_server(ServerWas::Away);
 }
 
 /// A cleared environment in a session of its own, with no ancestor left: only a cgroup knows whose

@@ -18,6 +18,8 @@ pub(crate) enum Shape {
     Bomb,
     /// A chain of children, each the only one who knows of the next, with cleared environments.
     Chain,
+    /// Cleared environments from the first process on, in its session. One has another parent.
+    Nameless,
 }
 
 impl Shape {
@@ -29,13 +31,14 @@ impl Shape {
             Self::Marked => family(token, then, "env"),
             Self::Bomb => bomb(token, then),
             Self::Chain => chain(token, then),
+            Self::Nameless => nameless(token, then),
         }
     }
 
     /// Fails if the tree is not there.
     pub(crate) fn assert_is_there(self, token: &str) {
         let least = match self {
-            Self::Deaf => 2,
+            Self::Deaf | Self::Nameless => 2,
             Self::Family | Self::Marked => 6,
             Self::Bomb => BOMB_PROCESSES,
             Self::Chain => 8,
@@ -97,6 +100,22 @@ fn chain(token: &str, then: &str) -> String {
          {count} -ge 8 ]; do sleep 0.02; done
          echo ready
          {then}",
+        count = until_sleepers(token),
+    )
+}
+
+fn nameless(token: &str, then: &str) -> String {
+    format!(
+        "script=$(cat <<'END'
+             trap '' TERM HUP INT
+             sleep 1000.{token} &
+             ( sleep 1001.{token} & )
+             {count} -ge 2 ]; do sleep 0.02; done
+             echo ready
+             {then}
+END
+         )
+         exec env -i PATH=\"$PATH\" sh -c \"$script\"",
         count = until_sleepers(token),
     )
 }

@@ -1,6 +1,7 @@
 //! Where an agent comes from.
 
 use descartes_protocol::Timestamp;
+use descartes_shim::tree::ProcessKey;
 use descartes_shim::{record, wire};
 
 use super::timestamp;
@@ -9,9 +10,8 @@ use super::timestamp;
 #[derive(Debug)]
 pub(crate) struct Origin {
     /// Its first process; `None` where the record of it is gone.
-    pub(super) pid: Option<i32>,
-    /// The shim's pid and start time.
-    pub(super) shim: Option<(i32, u64)>,
+    pub(super) leader: Option<ProcessKey>,
+    pub(super) shim: Option<ProcessKey>,
     /// The version of the shim's socket.
     pub(super) wire_version: u32,
     pub(super) started_at: Timestamp,
@@ -20,8 +20,8 @@ pub(crate) struct Origin {
 impl From<&record::State> for Origin {
     fn from(state: &record::State) -> Self {
         Self {
-            pid: Some(state.pid),
-            shim: Some((state.shim_pid, state.shim_start_time)),
+            leader: Some(state.leader()),
+            shim: Some(state.shim()),
             wire_version: state.wire_version,
             started_at: timestamp(state.started_at),
         }
@@ -32,7 +32,7 @@ impl Origin {
     /// Of an agent whose record of it is gone; `spawned_at` in seconds since the epoch.
     pub(crate) fn unknown(spawned_at: u64) -> Self {
         Self {
-            pid: None,
+            leader: None,
             shim: None,
             wire_version: wire::VERSION,
             started_at: Timestamp {

@@ -12,6 +12,7 @@ use super::end::{end_reason, exit_data, final_status};
 use super::origin::Origin;
 use super::{Agent, Commands, Progress, timestamp};
 use crate::admission::Place;
+use crate::eradicate::Known;
 use crate::observer::AgentUpdate;
 use crate::parser::Observation;
 use crate::summary::Summary;
@@ -132,6 +133,14 @@ impl AgentState {
         matches!(self.phase, Phase::Finished { .. })
     }
 
+    /// Which of its processes are known.
+    pub(crate) fn known(&self) -> Known {
+        Known {
+            shim: self.origin.shim,
+            leader: self.origin.leader,
+        }
+    }
+
     /// The agent's shim, if it is there and stands still.
     pub(crate) fn stopped_shim(&self) -> Option<Process> {
         self.shim().filter(Process::is_stopped)
@@ -143,9 +152,8 @@ impl AgentState {
     }
 
     fn shim(&self) -> Option<Process> {
-        let (pid, start_time) = self.origin.shim?;
-        let shim = Process::read(pid)?;
-        (!self.is_finished() && shim.start_time == start_time).then_some(shim)
+        let shim = self.origin.shim.filter(|_| !self.is_finished())?;
+        shim.look().ok().flatten()
     }
 
     /// How it ended.
@@ -350,7 +358,7 @@ impl AgentState {
             pause_mode: paused.map(pause_mode),
             attach_info: None,
             server_id: agent.server_id.clone(),
-            pid: self.origin.pid.and_then(|pid| u32::try_from(pid).ok()),
+            pid: self.origin.leader.and_then(|it| u32::try_from(it.pid).ok()),
             exit_code: exit.and_then(|exit| exit.exit_code),
             exit_signal: exit.and_then(|exit| exit.exit_signal),
             end_reason: exit.map(|exit| end_reason(exit.reason)),

@@ -11,7 +11,7 @@ use descartes_shim::tree::Process;
 use descartes_shim::wire::Sizes;
 
 use crate::agent::Agent;
-use crate::eradicate::eradicate;
+use crate::eradicate::{Remains, eradicate};
 use crate::link;
 use crate::store::{self, LockState};
 
@@ -40,8 +40,15 @@ pub(super) fn look_for_shim(agent: &Agent, may_connect: bool) -> io::Result<Shim
         return Ok(Shim::Gone(exit));
     }
     tracing::error!(agent = %agent.id, "the agent's shim died; killing what is left of the agent");
-    let left = eradicate(&agent.id.to_string(), leaf(dir)?.as_deref(), None)?;
-    let told = agent.state().sizes();
+    let (known, told) = {
+        let state = agent.state();
+        (state.known(), state.sizes())
+    };
+    let left = eradicate(&Remains {
+        agent_id: &agent.id.to_string(),
+        leaf: leaf(dir)?.as_deref(),
+        known,
+    })?;
     Ok(Shim::Gone(lost(dir, told, &left)))
 }
 

@@ -17,14 +17,14 @@ use tokio::time::Instant;
 use super::LocalProcessRunner;
 use super::spawn::blocking;
 use crate::agent::{Agent, AgentHandle, AgentState, Origin};
-use crate::eradicate::eradicate;
+use crate::eradicate::{Known, Remains, eradicate};
 use crate::error::OpenError;
 use crate::link;
 use crate::output;
 use crate::owner;
 use crate::parser::{Observation, Parser, ParserKind};
 use crate::spawns::Claim;
-use crate::store::{self, Damage, Found, Look, Notes, SpawnKey};
+use crate::store::{Damage, Found, Look, Notes, SpawnKey};
 use living::Alive;
 
 mod living;
@@ -218,14 +218,13 @@ impl LocalProcessRunner {
             Found::NeverStarted { spec } => {
                 // Without a spec nothing can have been started.
                 if let Some(spec) = spec {
-                    eradicate(&spec.agent_id, spec.cgroup.as_deref(), None)?;
+                    eradicate(&Remains::of(&spec, Known::default()))?;
                 }
                 self.inner.store.remove(id)?;
                 Ok(Looked::Nothing)
             }
             Found::Undone { spec, state } => {
-                let shim = state.as_ref().and_then(store::living_shim);
-                eradicate(&spec.agent_id, spec.cgroup.as_deref(), shim)?;
+                eradicate(&Remains::of(&spec, Known::of(state.as_ref())))?;
                 self.inner.store.remove(id)?;
                 Ok(Looked::Nothing)
             }
@@ -285,8 +284,7 @@ impl LocalProcessRunner {
         mut damaged: Vec<Damage>,
     ) -> io::Result<Exit> {
         let dir = self.inner.store.agent_dir(id);
-        let shim = state.and_then(store::living_shim);
-        let left = eradicate(&spec.agent_id, spec.cgroup.as_deref(), shim)?;
+        let left = eradicate(&Remains::of(spec, Known::of(state)))?;
         tracing::error!(agent = %id, "the agent's shim died while no server was there; its processes were killed");
         let in_the_way: Vec<Damage> = damaged
             .extract_if(.., |damage| damage.record == record::EXIT)
@@ -305,7 +303,11 @@ impl LocalProcessRunner {
     fn clear_away(&self, id: AgentId, damaged: &[Damage]) -> io::Result<()> {
         let leaf = self.inner.cgroups.as_ref();
         let leaf = leaf.map(|base| base.leaf(&id.to_string()));
-        eradicate(&id.to_string(), leaf.as_deref(), None)?;
+        eradicate(&Remains {
+            agent_id: &id.to_string(),
+            leaf: leaf.as_deref(),
+            known: Known::default(),
+        })?;
         let reasons: Vec<&str> = damaged.iter().map(|it| it.reason.as_str()).collect();
         let reason = match reasons.as_slice() {
             [] => format!("{} is missing", record::SPEC),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use descartes_protocol::{AgentId, SpawnRequest};
 use descartes_shim::record::Spec;
-use descartes_shim::tree::Process;
+use descartes_shim::tree::ProcessKey;
 use descartes_shim::wire::{Hello, Message};
 use sha2::{Digest, Sha256};
 use tokio::task::JoinHandle;
@@ -32,7 +32,7 @@ struct Launched {
     id: AgentId,
     spec: Spec,
     notes: Notes,
-    shim: Option<Process>,
+    shim: Option<ProcessKey>,
 }
 
 /// A shim that was forked, and the connection to it.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::io;
 
-use super::{Process, Search, all_pids, numbers_in, own_pid, unless_hidden};
+use super::{Process, ProcessKey, Search, all_pids, numbers_in, own_pid, unless_hidden};
 
 /// All descendants of `root`, without `root` itself, without the dead, and without this process
 /// and what is below it if it is such a descendant.
@@ -16,6 +16,19 @@ pub fn descendants(root: i32) -> Search {
     let mut search = Search::default();
     let process = search.take(Process::look_at(root)).flatten();
     add_below(process.as_slice(), &mut search);
+    search
+}
+
+/// A process and all its [`descendants`]; nothing where it does not live.
+#[must_use]
+pub fn family(root: ProcessKey) -> Search {
+    let mut search = descendants(root.pid);
+    // Asked afterwards: otherwise its pid could have been another's.
+    let now = search.take(root.look()).flatten();
+    match now.filter(|root| !root.is_dead()) {
+        Some(root) => search.found.push(root),
+        None => search.found.clear(),
+    }
     search
 }
 
@@ -70,7 +83,10 @@ fn still_of(parent: &Process, among: &[Process], search: &mut Search) -> Vec<Pro
         .filter(|child| child.parent == parent.pid)
         .copied()
         .collect();
-    if children.is_empty() || search.take(parent.is_there()) == Some(true) {
+    let is_there = |parent: &Process, search: &mut Search| {
+        search.take(parent.key().look()).flatten().is_some()
+    };
+    if children.is_empty() || is_there(parent, search) {
         return children;
     }
     Vec::new()

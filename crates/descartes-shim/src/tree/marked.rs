@@ -5,7 +5,7 @@ use std::io;
 
 use super::below::add_below;
 use super::{
-    AGENT_ID_VARIABLE, Process, Search, all_pids, numbers_in, own_pid, parse_stat, unless_hidden,
+    AGENT_ID_VARIABLE, Process, Search, Stat, all_pids, numbers_in, own_pid, unless_hidden,
 };
 
 /// Flag of a thread of the kernel's own (`PF_KTHREAD`, `include/linux/sched.h`).
@@ -61,8 +61,7 @@ fn look(pid: i32, entry: &[u8]) -> io::Result<Look> {
         Look::InExec => {}
         clear => return Ok(clear),
     }
-    let stat = unless_hidden(fs::read(format!("{process}/stat")))?;
-    let Some(stat) = stat.and_then(|stat| parse_stat(pid, &stat)) else {
+    let Some(stat) = Stat::of(pid)? else {
         return Ok(Look::Foreign);
     };
     if stat.flags & KERNEL_THREAD != 0 {

@@ -8,12 +8,12 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use descartes_protocol::AgentId;
-use descartes_shim::record::Spec;
+use descartes_shim::record::{self, Spec};
 use descartes_shim::template::{ForkError, Template};
-use descartes_shim::tree::Process;
+use descartes_shim::tree::{Process, ProcessKey};
 use rustix::net::RecvFlags;
 
-use crate::eradicate::eradicate;
+use crate::eradicate::{Known, Remains, eradicate};
 use crate::runner::LocalProcessRunner;
 use crate::store::{self, LockState};
 
@@ -24,7 +24,7 @@ const UNSEEN_PATIENCE: Duration = Duration::from_secs(5);
 const UNSEEN_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The connection to a new shim, and the shim if it is known which process it is.
-type Forked = (UnixStream, Option<Process>);
+type Forked = (UnixStream, Option<ProcessKey>);
 
 impl LocalProcessRunner {
     /// Has the template fork the shim of the agent whose folder and lock these are, with a new
@@ -56,12 +56,15 @@ impl LocalProcessRunner {
 
     /// Undoes a spawn, whose shim may not be known: as long as it lives, it has the folder's lock.
     /// Blocks.
-    pub(super) fn undo_now(&self, id: AgentId, spec: &Spec, shim: Option<Process>) {
+    pub(super) fn undo_now(&self, id: AgentId, spec: &Spec, shim: Option<ProcessKey>) {
         self.inner.store.mark_undone(id);
         let deadline = Instant::now() + UNSEEN_PATIENCE;
         let dir = self.inner.store.agent_dir(id);
         loop {
-            let left = eradicate(&spec.agent_id, spec.cgroup.as_deref(), shim);
+            let state = store::readable(&dir, record::STATE).ok().flatten();
+            let recorded = Known::of(state.as_ref());
+            let shim = shim.or(recorded.shim);
+            let left = eradicate(&Remains::of(spec, Known { shim, ..recorded }));
             let is_over = store::lock_state(&dir).is_ok_and(|lock| lock != LockState::Held);
             if let Ok(left) = &left
                 && is_over
@@ -87,7 +90,7 @@ impl LocalProcessRunner {
 fn ask(template: &Template, dir: &File, lock: &File) -> io::Result<Option<Forked>> {
     let (ours, theirs) = UnixStream::pair()?;
     match template.start_shim(dir.as_fd(), lock.as_fd(), theirs.as_fd()) {
-        Ok(pid) => Ok(Some((ours, Process::read(pid)))),
+        Ok(pid) => Ok(Some((ours, Process::read(pid).map(|shim| shim.key())))),
         Err(ForkError::NotAsked(error)) => {
             tracing::debug!(%error, "the template of the shims cannot be asked");
             Ok(None)
