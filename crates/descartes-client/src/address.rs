@@ -101,6 +101,10 @@ impl ServerAddress {
             .open(&temporary)
             .and_then(|mut file| file.write_all(text.as_bytes()))
             .and_then(|()| fs::rename(&temporary, &path));
+        if written.is_err() {
+            // A part of an address is nobody's.
+            let _ = fs::remove_file(&temporary);
+        }
         written.map_err(storage("write", path))
     }
 

@@ -17,6 +17,7 @@ use crate::config::ZmqServerConfig;
 use crate::error::{AgentResult, ServerError};
 use crate::stats::{Counters, ServerStats};
 
+mod address;
 mod requests;
 mod run;
 

@@ -1,6 +1,6 @@
 //! One run of the server, from the first file to the last socket.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant, SystemTime};
@@ -13,6 +13,7 @@ use descartes_runner::{
 use descartes_transport::{Endpoint, EventSocket, Limits, RequestSocket, ServerSecurity};
 use tokio_util::sync::CancellationToken;
 
+use super::address;
 use super::requests::Requests;
 use super::{Phase, Run, Serving, ZmqAgentServer};
 use crate::config::{OnShutdown, SecurityMode, Settled, ZmqServerConfig, host_name};
@@ -21,7 +22,6 @@ use crate::events::EventLog;
 use crate::handlers::{Handlers, Shared};
 use crate::keys::{AuthorizedClients, KeyStore};
 use crate::publisher::{Parts, Publisher};
-use descartes_client::ServerAddress;
 
 /// The sockets, and the clients that they let in.
 struct Sockets {
@@ -89,12 +89,11 @@ pub(super) async fn run(server: &ZmqAgentServer, run: &Run) -> AgentResult<()> {
     let counters = server.shared.counters.clone();
     let requests = Requests::new(sockets.requests, handlers, sockets.clients, counters);
     tracing::info!(endpoint = %serving.endpoint, pub_endpoint = serving.pub_endpoint.as_ref().map_or_else(String::new, ToString::to_string), curve = settled.curve, server_id = %config.server_id, "serving");
-    tell_address(config, &settled.state_dir, &serving, sockets.client_bundle);
+    let address = address::own(config, &serving, sockets.client_bundle);
+    let told = address::tell(address, settled.state_dir.clone(), closing.clone()).await;
     server.serves(serving);
     let outcome = serve(server, run, requests, &runner, closing).await;
-    if let Err(error) = ServerAddress::remove(&settled.state_dir) {
-        tracing::warn!(%error, "clients on this host may look for this server in vain");
-    }
+    told.take_back().await;
     if let Some(publisher) = publisher {
         let end = departure_time(config, run).await.end();
         // A publisher that panicked has nothing left to send.
@@ -293,26 +292,6 @@ fn security(config: &ZmqServerConfig, settled: &Settled) -> AgentResult<Security
         allow: Arc::new(move |key| listed.role(key).is_some()),
     };
     Ok((security, Some(keys), Some(clients)))
-}
-
-/// Lets clients on this host find the server. Those that know the endpoint need no such help.
-fn tell_address(
-    config: &ZmqServerConfig,
-    state_dir: &Path,
-    serving: &Serving,
-    client_bundle: Option<PathBuf>,
-) {
-    let pub_endpoint = serving.pub_endpoint.as_ref();
-    let address = ServerAddress {
-        server_id: config.server_id.clone(),
-        pid: std::process::id(),
-        endpoint: serving.endpoint.on_own_host().to_string(),
-        pub_endpoint: pub_endpoint.map_or_else(String::new, |it| it.on_own_host().to_string()),
-        client_bundle: client_bundle.and_then(|path| std::path::absolute(path).ok()),
-    };
-    if let Err(error) = address.write(state_dir) {
-        tracing::warn!(%error, "clients on this host do not find this server by themselves");
-    }
 }
 
 /// An endpoint as clients on other hosts reach it.
