@@ -52,6 +52,20 @@ async fn an_agent_whose_shim_stands_still_holds_up_nobody_else() {
     test.stop().await;
 }
 
+/// Which of the two is faster, the agent or its shim, differs: of so many agents some are.
+#[tokio::test]
+async fn an_agent_that_stops_its_shim_at_once_is_started_all_the_same() {
+    const AGENTS: usize = 20;
+    let test = TestServer::start().await;
+    let client = test.client().await;
+    for _ in 0..AGENTS {
+        let agent = client.spawn("kill -STOP $PPID; exec sleep 1000").await;
+        client.done(agent.id, &Command::Kill).await;
+        assert_eq!(client.info(agent.id).await.status, AgentStatus::Terminated);
+    }
+    test.stop().await;
+}
+
 #[tokio::test]
 async fn a_spawn_that_nobody_waits_for_is_finished_and_found_by_its_request_id() {
     let test = TestServer::start().await;

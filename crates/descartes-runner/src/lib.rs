@@ -12,6 +12,7 @@
 
 mod admission;
 mod agent;
+mod awake;
 pub mod backend;
 mod config;
 mod descriptors;

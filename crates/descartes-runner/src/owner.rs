@@ -13,11 +13,11 @@ use descartes_shim::record::{EndReason, Exit};
 use descartes_shim::wire::{
     self, Command, Hello, Message, Outcome, Paused, Refusal, Request, Sizes,
 };
-use rustix::process::Signal;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use crate::agent::{Agent, AgentState, COMMANDS_MAX, Order, Orders};
+use crate::awake;
 use crate::descriptors::{Descriptor, Descriptors};
 use crate::link::Link;
 use crate::observer::Observer;
@@ -69,6 +69,8 @@ pub(crate) struct Owner {
     /// When output may be announced next, and whether there is any to announce.
     output_due: Instant,
     output_pending: bool,
+    /// When to see whether the shim of an agent that is to end stands still.
+    look_due: Option<Instant>,
 }
 
 /// What the owner's loop wakes up for.
@@ -79,6 +81,7 @@ enum Event {
     LinkBroke(io::Error),
     Attention,
     OutputDue,
+    LookDue,
 }
 
 /// How an owner's agent ended.
@@ -112,6 +115,7 @@ impl Owner {
             watcher,
             output_due: Instant::now(),
             output_pending: false,
+            look_due: None,
         }
     }
 
@@ -133,6 +137,7 @@ impl Owner {
     async fn next_event(&mut self) -> Event {
         let takes_orders =
             self.waiting.len() < COMMANDS_MAX && self.link.unsent() < UNSENT_BYTES_MAX;
+        let look_due = self.look_due.unwrap_or_else(Instant::now);
         tokio::select! {
             message = self.link.next() => match message {
                 Ok(message) => Event::Message(message),
@@ -142,6 +147,7 @@ impl Owner {
             Some(order) = self.orders.kills.recv() => Event::Order(order),
             Ok(()) = self.attention.changed() => Event::Attention,
             () = tokio::time::sleep_until(self.output_due), if self.output_pending => Event::OutputDue,
+            () = tokio::time::sleep_until(look_due), if self.look_due.is_some() => Event::LookDue,
         }
     }
 
@@ -152,24 +158,26 @@ impl Owner {
             Event::LinkBroke(error) => return self.relink(error).await,
             Event::Attention => self.tell_attention(),
             Event::OutputDue => self.announce_output(),
+            Event::LookDue => self.keep_awake(),
         }
         None
     }
 
     fn forward(&mut self, order: Order) {
-        if matches!(order.command, Command::Stop { .. } | Command::Kill { .. }) {
-            self.wake_shim();
-        }
+        let ends = ends(&order);
         let id = self.request(order.command.clone(), &order.data);
         self.waiting.insert(id, order);
+        if ends {
+            self.keep_awake();
+        }
     }
 
-    /// A shim that stands still, be it by the agent's own doing, must not keep it from its end.
-    fn wake_shim(&self) {
-        if let Some(shim) = self.agent.state().stopped_shim() {
-            let woken = shim.signal(Signal::CONT);
-            tracing::warn!(agent = %self.agent.id, ?woken, "the agent's shim was stopped; sent it SIGCONT so that the agent can end");
-        }
+    /// A shim that stands still must not keep its agent from its end.
+    fn keep_awake(&mut self) {
+        let shim = self.agent.state().stopped_shim();
+        awake::wake(self.agent.id, shim, "the agent can end");
+        let is_ending = !self.end_waiters.is_empty() || self.waiting.values().any(ends);
+        self.look_due = is_ending.then(|| Instant::now() + awake::INTERVAL);
     }
 
     fn request(&mut self, command: Command, data: &[u8]) -> u64 {
@@ -343,6 +351,10 @@ impl Owner {
             let _ = order.reply.send(Outcome::Refused(Refusal::Ending));
         }
     }
+}
+
+fn ends(order: &Order) -> bool {
+    matches!(order.command, Command::Stop { .. } | Command::Kill { .. })
 }
 
 fn in_words(exit: &Exit) -> String {

@@ -1,5 +1,6 @@
 //! Starting one agent.
 
+use std::convert::Infallible;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use tokio::time::Instant;
 use super::{LocalProcessRunner, SpawnOrder, Spawned};
 use crate::admission::Place;
 use crate::agent::{self, Agent, AgentHandle, AgentState};
+use crate::awake;
 use crate::descriptors::Descriptor;
 use crate::error::{OpenError, SpawnError};
 use crate::link::Link;
@@ -209,7 +211,11 @@ impl LocalProcessRunner {
             let message = link.next().await?;
             io::Result::Ok((link, message))
         };
-        let error = match self.in_time(deadline, after, greeting).await {
+        let greeted = tokio::select! {
+            greeted = self.in_time(deadline, after, greeting) => greeted,
+            never = keep_awake(launched.id, launched.shim) => match never {},
+        };
+        let error = match greeted {
             Ok(Ok((link, Message::Hello(hello)))) => {
                 return Ok(self.take_on(launched, link, &hello, claims));
             }
@@ -291,6 +297,15 @@ impl LocalProcessRunner {
         let undone = blocking(move || runner.undo_now(launched.id, &launched.spec, launched.shim));
         // Where the runtime is shutting down, the next start does it.
         let _ = undone.await;
+    }
+}
+
+/// Lets a new shim go on whom its agent has stopped before it could speak.
+async fn keep_awake(id: AgentId, shim: Option<ProcessKey>) -> Infallible {
+    loop {
+        tokio::time::sleep(awake::INTERVAL).await;
+        let now = shim.and_then(|shim| shim.look().ok().flatten());
+        awake::wake(id, now, "it can say that the agent runs");
     }
 }
 
