@@ -77,12 +77,18 @@ impl Refusal {
         }
     }
 
-    fn timeout(after: Duration) -> Self {
-        Self {
-            error: format!(
-                "the command is not done after {} s and goes on; its outcome will show in the agent's status",
-                after.as_secs()
+    fn timeout(after: Duration, agent: Option<&AgentHandle>) -> Self {
+        let after = after.as_secs();
+        let error = match agent.and_then(AgentHandle::stopped_shim) {
+            Some(pid) => format!(
+                "the command is not done after {after} s: the agent's shim, process {pid}, is stopped, and does it once it was sent SIGCONT"
             ),
+            None => format!(
+                "the command is not done after {after} s and goes on; its outcome will show in the agent's status"
+            ),
+        };
+        Self {
+            error,
             code: ErrorCode::Timeout,
         }
     }

@@ -43,6 +43,11 @@ async fn an_agent_whose_shim_stands_still_holds_up_nobody_else() {
     };
     let (poked, ()) = tokio::join!(poking, others);
     assert_eq!(poked.error_code, Some(ErrorCode::Timeout));
+    let told = poked.error.unwrap();
+    assert!(
+        told.contains(&format!("process {shim}, is stopped")),
+        "{told}"
+    );
     // Its end does not depend on the shim's good will.
     signal(shim, "STOP");
     client.done(stuck.id, &Command::Kill).await;

@@ -253,6 +253,12 @@ impl AgentHandle {
         }
     }
 
+    /// The pid of its shim, if that stands still (SIGSTOP) and does nothing until it gets SIGCONT.
+    #[must_use]
+    pub fn stopped_shim(&self) -> Option<i32> {
+        self.agent.state().stopped_shim().map(|shim| shim.pid)
+    }
+
     /// Waits until it has ended.
     ///
     /// # Cancel safety

@@ -88,38 +88,41 @@ impl Handlers {
     /// Puts the command into the agent's queue, so that commands begin in the order in which this
     /// is called.
     pub(super) fn begin(&self, id: AgentId, command: Result<Command, Refusal>) -> Begun {
-        let agent = match self.agent(id) {
-            Ok(agent) => agent,
-            Err(refusal) => return Begun::refused(refusal),
-        };
-        let command = match command {
-            Ok(command) => command,
+        let known = self.agent(id).and_then(|agent| Ok((agent, command?)));
+        let (agent, command) = match known {
+            Ok(known) => known,
             Err(refusal) => return Begun::refused(refusal),
         };
         match command {
-            Command::Pause { mode } => self.wait_for(agent.pause(mode), |mode| Some(paused(mode))),
-            Command::Resume => self.wait_for(agent.resume(), |()| None),
+            Command::Pause { mode } => {
+                self.wait_for(&agent, agent.pause(mode), |mode| Some(paused(mode)))
+            }
+            Command::Resume => self.wait_for(&agent, agent.resume(), |()| None),
             Command::Stop { grace, wait: true } => {
-                self.wait_for(agent.stop(grace), |end| Some(ended(&end)))
+                self.wait_for(&agent, agent.stop(grace), |end| Some(ended(&end)))
             }
             Command::Stop { grace, wait: false } => match agent.begin_stop(grace) {
                 Ok(()) => Begun::Done(Ok(None)),
                 Err(error) => Begun::refused(error),
             },
-            Command::Kill => self.wait_for(agent.kill(), |end| Some(ended(&end))),
+            Command::Kill => self.wait_for(&agent, agent.kill(), |end| Some(ended(&end))),
             Command::WriteStdin {
                 data,
                 close,
                 position,
-            } => self.write(agent.write_stdin(data, position, close)),
+            } => self.write(&agent, agent.write_stdin(data, position, close)),
             Command::CloseStdin => {
                 let nothing = bytes::Bytes::new();
-                self.write(agent.write_stdin(nothing, StdinPosition::Next, true))
+                self.write(
+                    &agent,
+                    agent.write_stdin(nothing, StdinPosition::Next, true),
+                )
             }
-            Command::Signal { signal, scope } => self
-                .wait_for(agent.signal(signal, scope), move |()| {
+            Command::Signal { signal, scope } => {
+                self.wait_for(&agent, agent.signal(signal, scope), move |()| {
                     Some(signalled(signal))
-                }),
+                })
+            }
             Command::Read {
                 stream,
                 offset,
@@ -147,13 +150,10 @@ impl Handlers {
                 stderr,
                 max_lines,
                 tail,
-            } => self.query(
-                agent,
-                stdout,
-                stderr,
-                max_lines.unwrap_or(QUERY_LINES),
-                tail,
-            ),
+            } => {
+                let lines = max_lines.unwrap_or(QUERY_LINES);
+                self.query(agent, stdout, stderr, lines, tail)
+            }
             Command::StreamLogs => Begun::Done(self.stream_logs(&agent)),
         }
     }
@@ -161,24 +161,26 @@ impl Handlers {
     /// Waits for a command's effect, as long as a request may take; the command goes on after.
     fn wait_for<T: Send + 'static>(
         &self,
+        agent: &AgentHandle,
         effect: impl Future<Output = Result<T, AgentError>> + Send + 'static,
         data: impl FnOnce(T) -> Option<Raw> + Send + 'static,
     ) -> Begun {
-        let limit = self.shared.request_timeout;
+        let (agent, limit) = (agent.clone(), self.shared.request_timeout);
         Begun::under_way(async move {
             match tokio::time::timeout(limit, effect).await {
                 Ok(Ok(done)) => Ok(data(done)),
                 Ok(Err(error)) => Err((error.into(), None)),
-                Err(_) => Err((Refusal::timeout(limit), None)),
+                Err(_) => Err((Refusal::timeout(limit, Some(&agent)), None)),
             }
         })
     }
 
     fn write(
         &self,
+        agent: &AgentHandle,
         write: impl Future<Output = Result<Written, AgentError>> + Send + 'static,
     ) -> Begun {
-        let limit = self.shared.request_timeout;
+        let (agent, limit) = (agent.clone(), self.shared.request_timeout);
         Begun::under_way(async move {
             let written = match tokio::time::timeout(limit, write).await {
                 Ok(Ok(written)) => written,
@@ -186,7 +188,7 @@ impl Handlers {
                     return Err((AgentError::Busy.into(), Some(nothing_written())));
                 }
                 Ok(Err(error)) => return Err((error.into(), None)),
-                Err(_) => return Err((Refusal::timeout(limit), None)),
+                Err(_) => return Err((Refusal::timeout(limit, Some(&agent)), None)),
             };
             let data = MapWriter::new()
                 .uint("bytes_written", written.bytes_written)
