@@ -49,14 +49,22 @@ pub fn name(offset: u64) -> String {
     format!("{offset:0NAME_DIGITS$}")
 }
 
-/// Offsets at which the segments in `dir` begin, in order. A folder that does not exist has none.
+/// Offsets at which the segments in `dir` begin, in order. A folder that does not exist has none, nor has what is no folder.
 ///
 /// # Errors
 /// Whatever reading the folder says.
 pub fn starts(dir: &Path) -> io::Result<Vec<u64>> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        // Somebody may have put a file in its place.
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            return Ok(Vec::new());
+        }
         Err(error) => return Err(error),
     };
     let mut starts = Vec::new();
@@ -218,6 +226,18 @@ mod tests {
                 bytes: 6
             }
         );
+    }
+
+    #[test]
+    fn where_no_folder_is_there_is_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, "0").unwrap();
+        for nowhere in [file, dir.path().join("missing")] {
+            assert_eq!(extent(&nowhere).unwrap(), Extent::default());
+            let chunk = read(&nowhere, 7, 100).unwrap();
+            assert_eq!((chunk.offset, chunk.data.as_slice()), (7, &b""[..]));
+        }
     }
 
     #[test]
