@@ -86,7 +86,7 @@ pub(crate) enum Found {
         state: Option<State>,
     },
     /// Its shim lives, and what it was told to run is not to be read.
-    AliveUnknown,
+    AliveUnreadable,
     /// It ended, and this is how.
     Ended {
         notes: Notes,
@@ -107,7 +107,7 @@ pub(crate) enum Found {
         state: Option<State>,
     },
     /// Its shim is gone, and what it was told to run is not to be read.
-    Unknown,
+    Unreadable,
 }
 
 /// A record that cannot be understood.
@@ -314,8 +314,8 @@ fn read(dir: &Path, alive: bool, damaged: &mut Vec<Damage>) -> io::Result<Found>
         let was_there =
             state.is_some() || exit.is_some() || !damaged.is_empty() || was_started(dir);
         return Ok(match (alive, was_there) {
-            (true, _) => Found::AliveUnknown,
-            (false, true) => Found::Unknown,
+            (true, _) => Found::AliveUnreadable,
+            (false, true) => Found::Unreadable,
             (false, false) => Found::NeverStarted { spec: None },
         });
     };
@@ -331,9 +331,9 @@ fn read(dir: &Path, alive: bool, damaged: &mut Vec<Damage>) -> io::Result<Found>
                 reason: format!("{}: {error}", record::SPEC),
             });
             return Ok(if alive {
-                Found::AliveUnknown
+                Found::AliveUnreadable
             } else {
-                Found::Unknown
+                Found::Unreadable
             });
         }
     };

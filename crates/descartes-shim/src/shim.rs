@@ -188,7 +188,8 @@ fn start_agent(
     dir: BorrowedFd<'_>,
 ) -> Result<(Started, State), StartError> {
     let started = process::start(spec, tree.leaf()).and_then(|started| {
-        let state = state_of(tree, &started.leader);
+        let state = state_of(tree, &started.leader)
+            .during(|| "look at the shim's own process".to_owned())?;
         record::write(dir, record::STATE, &state)
             .during(|| "write the agent's state.json".to_owned())?;
         Ok((started, state))
@@ -203,20 +204,21 @@ fn start_agent(
     started
 }
 
-fn state_of(tree: &Tree, leader: &Process) -> State {
+fn state_of(tree: &Tree, leader: &Process) -> std::io::Result<State> {
     let shim_pid = std::process::id().cast_signed();
-    State {
+    let shim = Process::look_at(shim_pid)?.ok_or(std::io::ErrorKind::NotFound)?;
+    Ok(State {
         version: record::VERSION,
         pid: leader.pid,
         start_time: leader.start_time,
         shim_pid,
-        shim_start_time: Process::read(shim_pid).map_or(0, |shim| shim.start_time),
+        shim_start_time: shim.start_time,
         boot_id: tree::boot_id(),
         pid_namespace: tree::pid_namespace(),
         cgroup: tree.leaf().cloned(),
         started_at: WallTime::now(),
         wire_version: crate::wire::VERSION,
-    }
+    })
 }
 
 fn stdin_queue(spec: &Spec, pipe: Option<OwnedFd>) -> StdinQueue {

@@ -25,10 +25,10 @@ use crate::owner;
 use crate::parser::{Observation, Parser, ParserKind};
 use crate::spawns::Claim;
 use crate::store::{Damage, Found, Look, Notes, SpawnKey};
+use crate::summary::{self, Summary};
 use living::Alive;
 
 mod living;
-use crate::summary::{self, Summary};
 
 /// How long the start waits for shims to say how their agents are. One that is stopped or
 /// swamped is adopted all the same, from its record, and heard later.
@@ -201,7 +201,7 @@ impl LocalProcessRunner {
                     descriptor,
                 })))
             }
-            Found::AliveUnknown => {
+            Found::AliveUnreadable => {
                 self.set_records_aside(id, &damaged);
                 Ok(Looked::Unreadable(link::connect(&dir)))
             }
@@ -228,7 +228,7 @@ impl LocalProcessRunner {
                 self.inner.store.remove(id)?;
                 Ok(Looked::Nothing)
             }
-            Found::Unknown => {
+            Found::Unreadable => {
                 self.clear_away(id, &damaged)?;
                 Ok(Looked::Nothing)
             }
