@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import resource
 import shutil
 import signal
@@ -17,7 +18,27 @@ from daemon import Daemon
 from model_api import ModelApi
 from waiting import eventually
 
+# What the chance of a run is drawn from: each repeats the run's choices.
+SEEDS = ["DESCARTES_KILLER_SEED"]
+
 ECHO = 'echo ready; while read -r line; do echo "got $line"; done'
+
+
+def pytest_configure():
+    # Before there are other processes that run tests: they all get the same.
+    for seed in SEEDS:
+        os.environ.setdefault(seed, str(random.SystemRandom().randint(1, 2**32)))
+
+
+def pytest_report_header():
+    return [f"{seed}={os.environ[seed]}" for seed in SEEDS]
+
+
+def pytest_terminal_summary(terminalreporter):
+    for report in terminalreporter.getreports("passed"):
+        for name, said in report.user_properties:
+            if name == "figures":
+                terminalreporter.write_line(f"{report.nodeid}: {said}")
 
 
 @pytest.fixture(scope="session", autouse=True)

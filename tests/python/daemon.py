@@ -17,6 +17,9 @@ DEFAULT_BIN = Path(__file__).parent / "../../target/debug/descartes-server"
 # Below the ports that the kernel gives to outgoing connections, so that none of those takes one
 # while a server is between two runs.
 PORTS = range(20_000, 32_000)
+# Each of the processes that run tests side by side (pytest-xdist) has ports of its own.
+_, _, worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").partition("gw")
+PORTS = PORTS[int(worker) :: int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))]
 
 BACKENDS = {
     "sh": {
