@@ -1,78 +1,20 @@
 //! Which finished agents are kept, and what is left of the others.
-#![cfg(test)]
 
-use std::future::Future;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use descartes_protocol::{AgentConfig, AgentId, ErrorCode, StdinPosition, Stream};
-use descartes_runner::backend::{Backends, HostEnv};
+use descartes_protocol::{AgentId, ErrorCode, StdinPosition, Stream};
 use descartes_runner::{
-    AgentHandle, AgentRunner, AgentUpdate, Departure, DepartureTime, LocalProcessRunner,
-    LocalRunnerConfig, Observer, OutputRead, ProcessRunnerConfig, READ_LEASE, SpawnError,
-    SpawnOrder,
+    AgentHandle, AgentRunner, Departure, DepartureTime, LocalProcessRunner, LocalRunnerConfig,
+    OutputRead, READ_LEASE, SpawnError,
 };
 
-/// Longer than anything that works takes on a slow machine.
-const PATIENCE: Duration = Duration::from_mins(1);
-
-#[derive(Debug)]
-struct Nobody;
-
-impl Observer for Nobody {
-    fn update(&self, _: AgentUpdate) {}
-}
-
-/// Keeps everything, and readers do not count once they are done.
-fn config(dir: &Path) -> LocalRunnerConfig {
-    let table = toml::toml! {
-        [sh]
-        command = "sh"
-        args = ["-c", "{task}"]
-        stdin = "pipe"
-    };
-    LocalRunnerConfig {
-        server_id: "test-server".to_owned(),
-        state_dir: dir.join("state"),
-        max_agents: 100,
-        process: ProcessRunnerConfig {
-            orphan_timeout_secs: 120,
-            ..ProcessRunnerConfig::default()
-        },
-        backends: Backends::builtin().with_config(&table).unwrap(),
-        host_env: HostEnv::from_process(),
-        retain_finished: usize::MAX,
-        retain_for: Duration::from_hours(1),
-        retain_bytes: u64::MAX,
-        retain_read_for: Duration::ZERO,
-    }
-}
-
-async fn open(config: &LocalRunnerConfig) -> LocalProcessRunner {
-    let opened = LocalProcessRunner::open(config.clone(), Arc::new(Nobody));
-    opened.await.unwrap()
-}
+use super::common::{PATIENCE, config, open, order, soon};
 
 async fn close(runner: LocalProcessRunner) {
     let time = DepartureTime::starting_now(PATIENCE);
     runner.leave(Departure::Detach, &time).await;
-}
-
-fn order(request_id: &str, task: &str) -> SpawnOrder {
-    SpawnOrder {
-        client: None,
-        request_id: request_id.to_owned(),
-        config: AgentConfig {
-            name: "test-agent".to_owned(),
-            model_backend: "sh".to_owned(),
-            task: task.to_owned(),
-            ..AgentConfig::default()
-        },
-        metadata: None,
-        timeout: PATIENCE,
-    }
 }
 
 /// Starts an agent and waits for its end.
@@ -80,11 +22,6 @@ async fn run(runner: &LocalProcessRunner, request_id: &str, task: &str) -> Agent
     let agent = runner.spawn(order(request_id, task)).await.unwrap().agent;
     soon("the agent's end", agent.finished()).await;
     agent
-}
-
-async fn soon<T>(what: &str, event: impl Future<Output = T>) -> T {
-    let came = tokio::time::timeout(PATIENCE, event).await;
-    came.unwrap_or_else(|_| panic!("waited in vain for {what}"))
 }
 
 async fn until(what: &str, is_so: impl Fn() -> bool) {

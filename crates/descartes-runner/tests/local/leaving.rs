@@ -1,77 +1,21 @@
 //! What a runner that leaves says of the agents that it leaves behind.
-#![cfg(test)]
 
-use std::future::Future;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
 
 use descartes_protocol::{
-    AgentConfig, AgentStatus, ErrorCode, PauseRequest, SignalNumber, SignalScope, StdinPosition,
+    AgentStatus, ErrorCode, PauseRequest, SignalNumber, SignalScope, StdinPosition,
 };
-use descartes_runner::backend::{Backends, HostEnv};
 use descartes_runner::{
-    AgentError, AgentHandle, AgentRunner, AgentUpdate, Departure, DepartureTime,
-    LocalProcessRunner, LocalRunnerConfig, Observer, ProcessRunnerConfig, READ_LEASE, SpawnOrder,
+    AgentError, AgentHandle, AgentRunner, Departure, DepartureTime, LocalProcessRunner,
 };
 use descartes_shim::record::{self, State};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Longer than anything that works takes on a slow machine.
-const PATIENCE: Duration = Duration::from_mins(1);
-
-#[derive(Debug)]
-struct Nobody;
-
-impl Observer for Nobody {
-    fn update(&self, _: AgentUpdate) {}
-}
-
-async fn open(dir: &Path) -> LocalProcessRunner {
-    let table = toml::toml! {
-        [sh]
-        command = "sh"
-        args = ["-c", "{task}"]
-        stdin = "pipe"
-    };
-    let config = LocalRunnerConfig {
-        server_id: "test-server".to_owned(),
-        state_dir: dir.join("state"),
-        max_agents: 100,
-        process: ProcessRunnerConfig {
-            orphan_timeout_secs: 120,
-            ..ProcessRunnerConfig::default()
-        },
-        backends: Backends::builtin().with_config(&table).unwrap(),
-        host_env: HostEnv::from_process(),
-        retain_finished: usize::MAX,
-        retain_for: Duration::from_hours(1),
-        retain_bytes: u64::MAX,
-        retain_read_for: READ_LEASE,
-    };
-    let opened = LocalProcessRunner::open(config, Arc::new(Nobody));
-    opened.await.unwrap()
-}
+use super::common::{PATIENCE, config, open, order, soon};
 
 async fn spawn(runner: &LocalProcessRunner, request_id: &str) -> AgentHandle {
-    let order = SpawnOrder {
-        client: None,
-        request_id: request_id.to_owned(),
-        config: AgentConfig {
-            name: "test-agent".to_owned(),
-            model_backend: "sh".to_owned(),
-            task: "sleep 1000".to_owned(),
-            ..AgentConfig::default()
-        },
-        metadata: None,
-        timeout: PATIENCE,
-    };
+    let order = order(request_id, "sleep 1000");
     runner.spawn(order).await.unwrap().agent
-}
-
-async fn soon<T>(what: &str, event: impl Future<Output = T>) -> T {
-    let came = tokio::time::timeout(PATIENCE, event).await;
-    came.unwrap_or_else(|_| panic!("waited in vain for {what}"))
 }
 
 async fn detach(runner: LocalProcessRunner) {
@@ -81,7 +25,7 @@ async fn detach(runner: LocalProcessRunner) {
 
 /// Ends an agent that was left behind.
 async fn end(dir: &Path, agent: &AgentHandle) {
-    let runner = open(dir).await;
+    let runner = open(&config(dir)).await;
     let found = runner.agent(agent.id()).unwrap();
     assert_eq!(found.status(), AgentStatus::Running);
     soon("the agent's end", found.kill()).await.unwrap();
@@ -117,7 +61,7 @@ impl Drop for Still {
 #[tokio::test]
 async fn commands_for_an_agent_that_was_let_go_say_that_the_server_is_shutting_down() {
     let dir = tempfile::tempdir().unwrap();
-    let runner = open(dir.path()).await;
+    let runner = open(&config(dir.path())).await;
     let agent = spawn(&runner, "left").await;
     detach(runner).await;
     let window_change = SignalNumber::new(28).unwrap();
@@ -142,7 +86,7 @@ async fn commands_for_an_agent_that_was_let_go_say_that_the_server_is_shutting_d
 #[tokio::test]
 async fn commands_that_a_shim_has_not_answered_are_of_unknown_outcome_once_the_server_lets_go() {
     let dir = tempfile::tempdir().unwrap();
-    let runner = open(dir.path()).await;
+    let runner = open(&config(dir.path())).await;
     let agent = spawn(&runner, "left").await;
     let still = Still::shim_of(dir.path(), &agent);
     let window_change = SignalNumber::new(28).unwrap();
