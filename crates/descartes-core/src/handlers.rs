@@ -77,6 +77,7 @@ impl Refusal {
         }
     }
 
+    /// `agent` is whose shim has not done it.
     fn timeout(after: Duration, agent: Option<&AgentHandle>) -> Self {
         let after = after.as_secs();
         let error = match agent.and_then(AgentHandle::stopped_shim) {

@@ -10,11 +10,22 @@ use rustix::process::Signal;
 /// Pause between two looks at a shim that is waited for.
 pub(crate) const INTERVAL: Duration = Duration::from_millis(200);
 
-/// Sends a shim SIGCONT if it stands still; `so_that` says what it is to do. Blocks no longer than
-/// a look into `/proc` takes.
-pub(crate) fn wake(agent: AgentId, shim: Option<Process>, so_that: &str) {
-    if let Some(shim) = shim.filter(Process::is_stopped) {
+/// One shim that is kept awake.
+#[derive(Debug, Default)]
+pub(crate) struct Awake {
+    told: bool,
+}
+
+impl Awake {
+    /// Sends the shim SIGCONT if it was stopped by a signal, and logs the first time; `so_that` says
+    /// what it is to do.
+    pub(crate) fn wake(&mut self, agent: AgentId, shim: Option<Process>, so_that: &str) {
+        let Some(shim) = shim.filter(|shim| shim.state == b'T') else {
+            return;
+        };
         let woken = shim.signal(Signal::CONT);
-        tracing::warn!(%agent, ?woken, "the agent's shim was stopped; sent it SIGCONT so that {so_that}");
+        if !std::mem::replace(&mut self.told, true) {
+            tracing::warn!(%agent, ?woken, "the agent's shim is stopped; it gets SIGCONT until {so_that}");
+        }
     }
 }

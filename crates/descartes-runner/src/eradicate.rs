@@ -18,9 +18,10 @@ const INTERVAL: Duration = Duration::from_millis(5);
 /// meanwhile.
 const EMPTY_LOOKS: u32 = 2;
 
-/// How long processes in the middle of `exec` are waited for. Longer than any takes whose disk
-/// answers; a process that hides environment and arguments for good looks the same.
-const EXEC_TIME: Duration = Duration::from_secs(1);
+/// How long processes in the middle of `exec`, and trees that go on forking, are waited for. Longer
+/// than any takes whose disk answers; a process that hides environment and arguments for good looks
+/// the same.
+const RESTLESS_TIME: Duration = Duration::from_secs(1);
 
 /// What is known of an agent whose processes are looked for.
 #[derive(Debug, Clone, Copy)]
@@ -62,8 +63,8 @@ impl Known {
 ///
 /// # Errors
 /// The first reason why the server could not look until these ten seconds were over, as where it
-/// has no descriptor left. Nothing is known of the agent's processes then, those that were found
-/// may stand still, and it is to be tried again.
+/// has no descriptor left. How many of the agent's processes are left is not known then, some may
+/// stand still, the shim among them, and it is to be tried again.
 pub(crate) fn eradicate(remains: &Remains<'_>) -> io::Result<Vec<Process>> {
     eradicate_within(DEADLINE, remains).map_err(|error| {
         let message = format!("cannot look for the agent's processes: {error}");
@@ -76,7 +77,7 @@ fn eradicate_within(time: Duration, remains: &Remains<'_>) -> io::Result<Vec<Pro
     let mut empty_looks = 0;
     let mut fault = None;
     loop {
-        match remains.kill_once(started.elapsed() < EXEC_TIME) {
+        match remains.kill_once(started.elapsed() < RESTLESS_TIME) {
             Ok((left, is_empty)) => {
                 fault = None;
                 empty_looks = if is_empty { empty_looks + 1 } else { 0 };
@@ -110,7 +111,8 @@ impl<'a> Remains<'a> {
     }
 
     /// Kills what is there now, and says what that was and whether it was certainly nothing.
-    fn kill_once(&self, wait_for_exec: bool) -> io::Result<(Vec<Process>, bool)> {
+    /// Of a tree that goes on forking nobody is killed while it is `waited_for`.
+    fn kill_once(&self, waited_for: bool) -> io::Result<(Vec<Process>, bool)> {
         let leaf = self.leaf_of_others()?;
         if let Some(leaf) = leaf {
             let _ = cgroup::kill(leaf);
@@ -118,7 +120,7 @@ impl<'a> Remains<'a> {
         let mut unsure = false;
         let mut fault = None;
         // Stopped, the shim can neither start the agent nor lose its children meanwhile.
-        let left = tree::halt(|| {
+        let halted = tree::halt(|| {
             let search = self.search(leaf);
             unsure = search.unsure;
             fault = fault.take().or(search.fault);
@@ -128,9 +130,13 @@ impl<'a> Remains<'a> {
         if let Some(fault) = fault {
             return Err(fault);
         }
+        let left = halted.processes;
+        if waited_for && !halted.all {
+            return Ok((left, false));
+        }
         tree::kill(&left)?;
         let is_populated = leaf.map_or(Ok(false), cgroup::is_populated)?;
-        let is_empty = left.is_empty() && !(unsure && wait_for_exec) && !is_populated;
+        let is_empty = left.is_empty() && !(unsure && waited_for) && !is_populated;
         Ok((left, is_empty))
     }
 
@@ -220,7 +226,7 @@ mod tests {
         for free in [0, 1] {
             let taken = leave_free(free);
             // Beyond the time that is left to processes in the middle of `exec`.
-            let left = eradicate_within(EXEC_TIME * 2, &remains);
+            let left = eradicate_within(RESTLESS_TIME * 2, &remains);
             drop(taken);
             let error = left.unwrap_err();
             assert!(error.to_string().contains("os error 24"), "{free}: {error}");

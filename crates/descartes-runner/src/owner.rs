@@ -17,7 +17,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use crate::agent::{Agent, AgentState, COMMANDS_MAX, Order, Orders};
-use crate::awake;
+use crate::awake::{self, Awake};
 use crate::descriptors::{Descriptor, Descriptors};
 use crate::link::Link;
 use crate::observer::Observer;
@@ -71,6 +71,7 @@ pub(crate) struct Owner {
     output_pending: bool,
     /// When to see whether the shim of an agent that is to end stands still.
     look_due: Option<Instant>,
+    awake: Awake,
 }
 
 /// What the owner's loop wakes up for.
@@ -116,6 +117,7 @@ impl Owner {
             output_due: Instant::now(),
             output_pending: false,
             look_due: None,
+            awake: Awake::default(),
         }
     }
 
@@ -175,7 +177,7 @@ impl Owner {
     /// A shim that stands still must not keep its agent from its end.
     fn keep_awake(&mut self) {
         let shim = self.agent.state().stopped_shim();
-        awake::wake(self.agent.id, shim, "the agent can end");
+        self.awake.wake(self.agent.id, shim, "the agent has ended");
         let is_ending = !self.end_waiters.is_empty() || self.waiting.values().any(ends);
         self.look_due = is_ending.then(|| Instant::now() + awake::INTERVAL);
     }

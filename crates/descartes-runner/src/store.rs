@@ -13,7 +13,6 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use descartes_protocol::{AgentId, StringMap};
 use descartes_shim::record::{self, Exit, Record, Spec, State};
@@ -23,12 +22,9 @@ use serde::{Deserialize, Serialize};
 use crate::error::OpenError;
 use crate::link;
 use crate::parser::ParserKind;
+pub(crate) use lock::{LockState, lock_state};
 
-/// How long a start waits for an earlier server to let go of the folder.
-const LOCK_PATIENCE: Duration = Duration::from_secs(2);
-
-/// Pause between two attempts to take the lock.
-const LOCK_INTERVAL: Duration = Duration::from_millis(10);
+mod lock;
 
 /// Marks an agent whose spawn was refused: a server that dies while it undoes the spawn leaves it to
 /// the next.
@@ -136,7 +132,7 @@ impl Store {
         }
         let lock_path = root.join("lock");
         let lock = private_file(&lock_path).map_err(storage("create", &lock_path))?;
-        if !take(&lock).map_err(storage("lock", &lock_path))? {
+        if !lock::take(&lock).map_err(storage("lock", &lock_path))? {
             return Err(OpenError::Locked {
                 path: root.to_owned(),
             });
@@ -251,58 +247,6 @@ impl Store {
         file.set_len(0)?;
         file.write_all(reason.as_bytes())?;
         Ok(target)
-    }
-}
-
-/// Takes the lock; false where another server keeps it. One that is just ending gets a moment.
-/// Blocks.
-fn take(lock: &File) -> io::Result<bool> {
-    let deadline = Instant::now() + LOCK_PATIENCE;
-    loop {
-        match rustix::fs::flock(lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(true),
-            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() >= deadline => return Ok(false),
-            Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(LOCK_INTERVAL),
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-/// What the lock in an agent's folder says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LockState {
-    /// A shim lives.
-    Held,
-    /// None does, or none has begun to.
-    Free,
-    /// There is no lock to say.
-    Missing,
-}
-
-/// Asks the lock in the folder `dir`.
-pub(crate) fn lock_state(dir: &Path) -> io::Result<LockState> {
-    let path = dir.join(record::LOCK);
-    loop {
-        let lock = match File::open(&path) {
-            Ok(lock) => lock,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(LockState::Missing),
-            Err(error) => return Err(error),
-        };
-        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared) {
-            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(LockState::Held),
-            Err(error) => return Err(error.into()),
-            Ok(()) => {}
-        }
-        // Free only counts of the lock that is in place: a shim that makes it anew has let go of the
-        // old one.
-        let asked = lock.metadata()?;
-        match fs::metadata(&path) {
-            Ok(found) if (found.dev(), found.ino()) == (asked.dev(), asked.ino()) => {
-                return Ok(LockState::Free);
-            }
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! [`Base::detect`] finds out by trying. The shim stays outside the leaf, so that freezing and
 //! killing the agent leaves the shim alive.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -38,10 +39,7 @@ pub fn create<'a>(
 /// Whatever writing `cgroup.kill` says; [`io::ErrorKind::ResourceBusy`], and nobody is killed, where
 /// this process is in the leaf itself.
 pub fn kill(leaf: &Path) -> io::Result<()> {
-    if holds_this_process(leaf)? {
-        let message = "this process is in that cgroup itself";
-        return Err(io::Error::new(io::ErrorKind::ResourceBusy, message));
-    }
+    refuse_own(leaf)?;
     missing_is_fine(fs::write(leaf.join("cgroup.kill"), "1"))
 }
 
@@ -73,16 +71,23 @@ pub fn is_populated(leaf: &Path) -> io::Result<bool> {
 /// # Errors
 /// Why they cannot be seen, such as `EMFILE`; a leaf that is gone has none.
 pub fn processes(leaf: &Path) -> io::Result<Vec<Process>> {
-    let pids = unless_gone(fs::read_to_string(leaf.join("cgroup.procs")))?.unwrap_or_default();
     let mut processes = Vec::new();
-    for pid in pids.lines().filter_map(|pid| pid.parse().ok()) {
+    for pid in pids(leaf)? {
         let process = Process::look_at(pid)?;
         processes.extend(process.filter(|process| !process.is_dead()));
     }
+    // Who is listed again is the one that was looked at: a pid may have become another's meanwhile.
+    let still_there = pids(leaf)?;
+    processes.retain(|process| still_there.contains(&process.pid));
     for leaf in below(leaf)? {
         processes.extend(self::processes(&leaf)?);
     }
     Ok(processes)
+}
+
+fn pids(leaf: &Path) -> io::Result<HashSet<i32>> {
+    let pids = unless_gone(fs::read_to_string(leaf.join("cgroup.procs")))?.unwrap_or_default();
+    Ok(pids.lines().filter_map(|pid| pid.parse().ok()).collect())
 }
 
 /// The cgroups that an agent has made below its own.
@@ -127,12 +132,27 @@ pub fn was_out_of_memory(leaf: &Path) -> bool {
 /// Removes the leaf. One that does not exist is removed already.
 ///
 /// # Errors
-/// Whatever `rmdir(2)` says: `EBUSY` while a process is in it.
+/// Whatever `rmdir(2)` says: `EBUSY` while a process is in it. Where that is this process, nothing
+/// below the leaf is removed either.
 pub fn remove(leaf: &Path) -> io::Result<()> {
+    refuse_own(leaf)?;
+    remove_with_all_below(leaf)
+}
+
+fn remove_with_all_below(leaf: &Path) -> io::Result<()> {
     for leaf in below(leaf)? {
-        remove(&leaf)?;
+        remove_with_all_below(&leaf)?;
     }
     missing_is_fine(fs::remove_dir(leaf))
+}
+
+/// What is below an agent's leaf that this server was started in is this server's.
+fn refuse_own(leaf: &Path) -> io::Result<()> {
+    if holds_this_process(leaf)? {
+        let message = "this process is in that cgroup itself";
+        return Err(io::Error::new(io::ErrorKind::ResourceBusy, message));
+    }
+    Ok(())
 }
 
 fn missing_is_fine(result: io::Result<()>) -> io::Result<()> {

@@ -140,7 +140,7 @@ fn adopt(child: &mut Child) -> io::Result<Started> {
     let pid = Pid::from_raw(number).ok_or(io::ErrorKind::InvalidData)?;
     // The process cannot have been reaped yet, so the pid is still its own.
     let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
-    let leader = Process::read(number).ok_or(io::ErrorKind::NotFound)?;
+    let leader = Process::look_at(number)?.ok_or(io::ErrorKind::NotFound)?;
     let stdout = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
     let stderr = child.stderr.take().ok_or(io::ErrorKind::BrokenPipe)?;
     let started = Started {
@@ -222,7 +222,7 @@ impl Tree {
         }
         for _ in 0..KILL_PASSES {
             // Also while not all can be seen: who outlives his parent becomes the shim's child.
-            let alive = tree::halt(|| tree::descendants(self.shim).found);
+            let alive = tree::halt(|| tree::descendants(self.shim).found).processes;
             let _ = tree::kill(&alive);
             if alive.iter().all(|process| process.state == b'D') {
                 break;
@@ -279,7 +279,7 @@ impl Tree {
         named(processes)
     }
 
-    /// Pids of processes that are still there, as many as a message names.
+    /// Pids of processes that are still there and can be seen, as many as a message names.
     pub(crate) fn pids(&self) -> Vec<i32> {
         named(tree::descendants(self.shim).found)
     }

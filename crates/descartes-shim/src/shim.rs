@@ -1,7 +1,9 @@
 //! One agent's shim: it owns the agent's processes, pipes, files and socket.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use rustix::process::WaitOptions;
 
 use crate::cgroup;
 use crate::connection::Connection;
@@ -25,6 +27,9 @@ mod timers;
 const CONNECTIONS_MAX: usize = 4;
 
 const BUFFER_BYTES: usize = 64 * 1024;
+
+/// Pause between two attempts to kill an agent that was started in vain.
+const KILL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// A shim with its agent.
 #[derive(Debug)]
@@ -187,16 +192,16 @@ fn start_agent(
     tree: &Tree,
     dir: BorrowedFd<'_>,
 ) -> Result<(Started, State), StartError> {
-    let started = process::start(spec, tree.leaf()).and_then(|started| {
-        let state = state_of(tree, &started.leader)
-            .during(|| "look at the shim's own process".to_owned())?;
+    let shim = own_process().during(|| "look at the shim's own process".to_owned());
+    let started = shim.and_then(|shim| {
+        let started = process::start(spec, tree.leaf())?;
+        let state = state_of(tree, &started.leader, &shim);
         record::write(dir, record::STATE, &state)
             .during(|| "write the agent's state.json".to_owned())?;
         Ok((started, state))
     });
     if started.is_err() {
-        tree.kill();
-        while rustix::process::wait(rustix::process::WaitOptions::empty()).is_ok() {}
+        end_all(tree);
         if let Some(leaf) = tree.leaf() {
             let _ = cgroup::remove(leaf);
         }
@@ -204,21 +209,36 @@ fn start_agent(
     started
 }
 
-fn state_of(tree: &Tree, leader: &Process) -> std::io::Result<State> {
-    let shim_pid = std::process::id().cast_signed();
-    let shim = Process::look_at(shim_pid)?.ok_or(std::io::ErrorKind::NotFound)?;
-    Ok(State {
+/// Kills until there are no children any more, whatever keeps the shim from seeing them for now.
+fn end_all(tree: &Tree) {
+    loop {
+        tree.kill();
+        match rustix::process::wait(WaitOptions::NOHANG) {
+            Ok(Some(_)) => {}
+            Ok(None) => std::thread::sleep(KILL_INTERVAL),
+            Err(_) => return,
+        }
+    }
+}
+
+fn own_process() -> std::io::Result<Process> {
+    let own = Process::look_at(std::process::id().cast_signed())?;
+    own.ok_or_else(|| std::io::ErrorKind::NotFound.into())
+}
+
+fn state_of(tree: &Tree, leader: &Process, shim: &Process) -> State {
+    State {
         version: record::VERSION,
         pid: leader.pid,
         start_time: leader.start_time,
-        shim_pid,
+        shim_pid: shim.pid,
         shim_start_time: shim.start_time,
         boot_id: tree::boot_id(),
         pid_namespace: tree::pid_namespace(),
         cgroup: tree.leaf().cloned(),
         started_at: WallTime::now(),
         wire_version: crate::wire::VERSION,
-    })
+    }
 }
 
 fn stdin_queue(spec: &Spec, pipe: Option<OwnedFd>) -> StdinQueue {

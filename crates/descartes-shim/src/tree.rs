@@ -9,22 +9,20 @@
 //! A process is named by pid *and* start time, and signalled through a pidfd that was opened
 //! before the start time was compared, so a reused pid is never hit.
 
-use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 mod below;
+mod halting;
 mod marked;
 mod session;
 
 pub use below::{descendants, family};
+pub use halting::{Halted, halt, kill};
 pub use marked::search;
 pub use session::session;
-
-/// Times that [`halt`] looks for what has come meanwhile.
-const PASSES: usize = 16;
 
 /// Environment variable that marks every process of an agent.
 pub const AGENT_ID_VARIABLE: &str = "DESCARTES_AGENT_ID";
@@ -221,65 +219,6 @@ fn living_thread(pid: i32) -> io::Result<Option<u8>> {
     Ok(None)
 }
 
-/// Stops (SIGSTOP) what `find` finds, until it finds nothing new, and returns all of that, parents
-/// before their children. This process is never among them.
-///
-/// Processes that stand still start no others in the place of those that are killed next, and
-/// nobody is killed before his children were found.
-pub fn halt(mut find: impl FnMut() -> Vec<Process>) -> Vec<Process> {
-    let own = own_pid();
-    let mut found = Vec::new();
-    let mut known = HashSet::new();
-    for _ in 0..PASSES {
-        let mut fresh = find();
-        fresh.retain(|process| process.pid != own && known.insert(process.key()));
-        if fresh.is_empty() {
-            break;
-        }
-        for process in &fresh {
-            // Whom it does not reach is killed all the same.
-            let _ = process.signal(Signal::STOP);
-        }
-        found.append(&mut fresh);
-    }
-    parents_first(found)
-}
-
-/// By who was whose parent when it was found: pids start again from below, so they say nothing.
-fn parents_first(processes: Vec<Process>) -> Vec<Process> {
-    let pids: HashSet<i32> = processes.iter().map(|process| process.pid).collect();
-    let has_parent = |process: &Process| pids.contains(&process.parent);
-    let (others, mut ordered): (Vec<_>, Vec<_>) = processes.into_iter().partition(has_parent);
-    let mut children: HashMap<i32, Vec<Process>> = HashMap::new();
-    for process in others {
-        children.entry(process.parent).or_default().push(process);
-    }
-    let mut next = 0;
-    while let Some(parent) = ordered.get(next) {
-        let fresh = children.remove(&parent.pid);
-        ordered.extend(fresh.into_iter().flatten());
-        next += 1;
-    }
-    // Where a pid was used again meanwhile, they may be in a circle.
-    ordered.extend(children.into_values().flatten());
-    ordered
-}
-
-/// Kills what [`halt`] stopped, children before their parents: a parent that is killed first may
-/// wake up the children that it leaves behind (`setpgid(2)`, orphaned process groups).
-///
-/// # Errors
-/// The first reason why one could not even be tried, such as `EMFILE`; the others are killed all
-/// the same. A process that this user may not signal is no such reason.
-pub fn kill(halted: &[Process]) -> io::Result<()> {
-    let mut tried = Ok(());
-    for process in halted.iter().rev() {
-        let killed = unless_hidden(process.signal(Signal::KILL));
-        tried = tried.and(killed.map(drop));
-    }
-    tried
-}
-
 fn own_pid() -> i32 {
     rustix::process::getpid().as_raw_pid()
 }
@@ -363,27 +302,6 @@ mod tests {
         let mut me = Process::read(std::process::id().cast_signed()).unwrap();
         me.start_time += 1;
         assert!(!me.signal(Signal::KILL).unwrap());
-    }
-
-    #[test]
-    fn what_is_halted_is_in_the_order_of_descent_whatever_the_pids_and_whenever_it_was_found() {
-        // Beyond the highest pid that there can be, so nobody is signalled.
-        let process = |pid, parent| Process {
-            pid: 1 << 30 | pid,
-            parent: 1 << 30 | parent,
-            state: b'S',
-            start_time: 1,
-        };
-        let looks = [vec![process(2, 9), process(3, 2)], vec![process(9, 1)]];
-        let mut looks = looks.into_iter();
-        let halted = halt(|| looks.next().unwrap_or_default());
-        assert_eq!(halted, [process(9, 1), process(2, 9), process(3, 2)]);
-    }
-
-    #[test]
-    fn this_process_is_never_halted() {
-        let me = Process::read(own_pid()).unwrap();
-        assert_eq!(halt(|| vec![me]), []);
     }
 
     #[test]

@@ -78,6 +78,6 @@ fn find(first: i32) {
     let orphan = Sleeper::start(Some(MARK));
     let search = || tree::search(MARK).found;
     assert_eq!(pids(search()), [orphan.pid()]);
-    let halted = tree::halt(|| [search(), below_first()].concat());
+    let halted = tree::halt(|| [search(), below_first()].concat()).processes;
     assert_eq!(pids(halted), [orphan.pid()]);
 }

@@ -50,10 +50,7 @@ impl Handlers {
             count(&self.shared.counters.control_commands);
             let settled = settle(self.begin(id, command.clone()));
             let outcome = tokio::time::timeout_at(deadline, settled).await;
-            let outcome = outcome.unwrap_or_else(|_| {
-                let agent = self.agent(id).ok();
-                Err((Refusal::timeout(limit, agent.as_ref()), None))
-            });
+            let outcome = outcome.unwrap_or_else(|_| Err((Refusal::timeout(limit, None), None)));
             let result = self.result(id, outcome);
             let failed = !result.success;
             results.push(result);

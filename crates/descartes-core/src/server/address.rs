@@ -45,13 +45,12 @@ pub(super) async fn tell(
 ) -> Told {
     let mut attempts = None;
     if let Err(error) = write(&address, &state_dir).await {
-        tracing::warn!(%error, "clients on this host do not find this server by themselves; trying again");
-        let state_dir = state_dir.clone();
-        attempts = Some(tokio::spawn(async move {
-            closing
-                .run_until_cancelled(write_later(&address, &state_dir))
-                .await;
-        }));
+        tracing::warn!(%error, "clients on this host do not find this server by themselves");
+        attempts = Some(tokio::spawn(write_later(
+            address,
+            state_dir.clone(),
+            closing,
+        )));
     }
     Told {
         state_dir,
@@ -70,14 +69,20 @@ impl Told {
     }
 }
 
-async fn write_later(address: &ServerAddress, state_dir: &Path) {
+/// Only the pause is cut short: a write that nobody waits for could come after the removal.
+async fn write_later(address: ServerAddress, state_dir: PathBuf, closing: CancellationToken) {
     // An earlier server's, which clients would ask in vain.
-    remove(state_dir.to_owned()).await;
-    loop {
-        tokio::time::sleep(RETRY_INTERVAL).await;
-        if write(address, state_dir).await.is_ok() {
-            tracing::info!("clients on this host find this server now");
-            return;
+    remove(state_dir.clone()).await;
+    let pause = || closing.run_until_cancelled(tokio::time::sleep(RETRY_INTERVAL));
+    while pause().await.is_some() {
+        match write(&address, &state_dir).await {
+            Ok(()) => {
+                tracing::info!("clients on this host find this server now");
+                return;
+            }
+            Err(AddressError::Storage { .. }) => {}
+            // Nor will it ever be.
+            Err(AddressError::Invalid { .. }) => return,
         }
     }
 }

@@ -143,17 +143,8 @@ impl AgentState {
 
     /// The agent's shim, if it is there and stands still.
     pub(crate) fn stopped_shim(&self) -> Option<Process> {
-        self.shim().filter(Process::is_stopped)
-    }
-
-    /// Whether the agent's shim is there.
-    pub(crate) fn has_living_shim(&self) -> bool {
-        self.shim().is_some_and(|shim| !shim.is_dead())
-    }
-
-    fn shim(&self) -> Option<Process> {
         let shim = self.origin.shim.filter(|_| !self.is_finished())?;
-        shim.look().ok().flatten()
+        shim.look().ok().flatten().filter(Process::is_stopped)
     }
 
     /// How it ended.

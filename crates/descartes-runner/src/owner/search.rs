@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use descartes_shim::record::{self, EndReason, Exit, Spec, State, StreamEnd, WallTime};
 use descartes_shim::segments;
-use descartes_shim::tree::Process;
+use descartes_shim::tree::{Process, ProcessKey};
 use descartes_shim::wire::Sizes;
 
 use crate::agent::Agent;
@@ -33,7 +33,7 @@ pub(super) fn look_for_shim(agent: &Agent, may_connect: bool) -> io::Result<Shim
         }
         LockState::Held => return Ok(Shim::Between),
         // It makes its lock, and its folder, anew.
-        LockState::Missing if agent.state().has_living_shim() => return Ok(Shim::Between),
+        LockState::Missing if lives(agent)? => return Ok(Shim::Between),
         LockState::Missing | LockState::Free => {}
     }
     if let Some(exit) = store::readable(dir, record::EXIT)? {
@@ -50,6 +50,12 @@ pub(super) fn look_for_shim(agent: &Agent, may_connect: bool) -> io::Result<Shim
         known,
     })?;
     Ok(Shim::Gone(lost(dir, told, &left)))
+}
+
+fn lives(agent: &Agent) -> io::Result<bool> {
+    let shim = agent.state().known().shim;
+    let now = shim.map_or(Ok(None), ProcessKey::look)?;
+    Ok(now.is_some_and(|shim| !shim.is_dead()))
 }
 
 fn leaf(dir: &Path) -> io::Result<Option<PathBuf>> {

@@ -62,6 +62,11 @@ enum Looked {
     /// Its shim lives and its spec cannot be read; the shim can put that right.
     Unreadable(io::Result<UnixStream>),
     Finished(AgentHandle),
+    /// It was lost, and what is left of it could not be killed yet.
+    Unburied {
+        spawn: SpawnKey,
+        error: io::Error,
+    },
     /// Nothing is left to list.
     Nothing,
 }
@@ -169,6 +174,10 @@ impl LocalProcessRunner {
                     .started(&handle.agent.notes.spawn, handle.id());
                 Step::Decided
             }
+            Ok(Ok(Looked::Unburied { spawn, error })) => Step::Undecided {
+                spawn: Some(spawn),
+                why: format!("its shim died: {error}"),
+            },
             Ok(Err(error)) => undecided(format!("failed to look at its folder: {error}")),
             // Or a runtime that is shutting down.
             Ok(Ok(Looked::Nothing)) | Err(_) => Step::Decided,
@@ -211,7 +220,13 @@ impl LocalProcessRunner {
                 Ok(Looked::Finished(finished))
             }
             Found::Lost { spec, notes, state } => {
-                let exit = self.bury(id, &spec, state.as_ref(), damaged)?;
+                let exit = match self.bury(id, &spec, state.as_ref(), damaged) {
+                    Ok(exit) => exit,
+                    Err(error) => {
+                        let spawn = notes.spawn;
+                        return Ok(Looked::Unburied { spawn, error });
+                    }
+                };
                 let finished = self.finished(id, notes, state.as_ref(), exit);
                 Ok(Looked::Finished(finished))
             }

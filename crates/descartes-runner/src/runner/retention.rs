@@ -188,6 +188,10 @@ fn remove_cgroup(dir: &Path) -> io::Result<()> {
     let Some(leaf) = state.cgroup else {
         return Ok(());
     };
+    // The agent has started this very server, which needs it.
+    if cgroup::holds_this_process(&leaf)? {
+        return Ok(());
+    }
     let killed = cgroup::kill(&leaf);
     match cgroup::remove(&leaf) {
         // Its processes are still going, or cannot: it is named until they have.

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::{LocalProcessRunner, SpawnOrder, Spawned};
 use crate::admission::Place;
 use crate::agent::{self, Agent, AgentHandle, AgentState};
-use crate::awake;
+use crate::awake::{self, Awake};
 use crate::descriptors::Descriptor;
 use crate::error::{OpenError, SpawnError};
 use crate::link::Link;
@@ -300,12 +300,14 @@ impl LocalProcessRunner {
     }
 }
 
-/// Lets a new shim go on whom its agent has stopped before it could speak.
+/// Lets a new shim go on that its agent has stopped before it could speak, if it is known which
+/// process that is.
 async fn keep_awake(id: AgentId, shim: Option<ProcessKey>) -> Infallible {
+    let mut awake = Awake::default();
     loop {
         tokio::time::sleep(awake::INTERVAL).await;
         let now = shim.and_then(|shim| shim.look().ok().flatten());
-        awake::wake(id, now, "it can say that the agent runs");
+        awake.wake(id, now, "it says that the agent runs");
     }
 }
 

@@ -3,27 +3,33 @@
 use std::collections::HashSet;
 
 use super::below::{add_below, descendants};
-use super::{Process, ProcessKey, Search, Stat, all_pids, own_pid};
+use super::{ProcessKey, Search, Stat, all_pids, own_pid};
 
 /// The living members of the session that `leader` began, and all below them; none once the leader
-/// is gone. Neither this process nor what is below it is found.
+/// is gone. Neither this process nor, where it is a member itself, what is below it is found.
 ///
 /// As long as the leader is there, be it dead, its pid is no other's, and so is the session's id.
 #[must_use]
 pub fn session(leader: ProcessKey) -> Search {
-    let mut search = descendants(own_pid());
-    let mut own: HashSet<i32> = search.found.drain(..).map(|process| process.pid).collect();
-    own.insert(own_pid());
+    let mut search = Search::default();
+    let own = Stat::of(own_pid());
+    let is_member = search
+        .take(own)
+        .flatten()
+        .is_none_or(|own| own.session == leader.pid);
+    let mut not_found = HashSet::from([own_pid()]);
+    if is_member {
+        let below = descendants(own_pid());
+        not_found.extend(below.found.iter().map(|process| process.pid));
+        search.fault = search.fault.or(below.fault);
+    }
     for pid in search.take(all_pids()).unwrap_or_default() {
-        let Some(stat) = search.take(Stat::of(pid)).flatten() else {
-            continue;
-        };
-        if stat.session != leader.pid || own.contains(&pid) {
-            continue;
-        }
-        let process = search.take(Process::look_at(pid)).flatten();
-        let living = process.filter(|process| !process.is_dead());
-        search.found.extend(living);
+        let stat = search.take(Stat::of(pid)).flatten();
+        let member = stat.filter(|stat| stat.session == leader.pid && !not_found.contains(&pid));
+        let member = member.and_then(|stat| search.take(stat.process.key().look()).flatten());
+        search
+            .found
+            .extend(member.filter(|process| !process.is_dead()));
     }
     let members = search.found.clone();
     add_below(&members, &mut search);

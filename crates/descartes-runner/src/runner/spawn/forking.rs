@@ -77,7 +77,10 @@ impl LocalProcessRunner {
                 }
                 return;
             }
-            if Instant::now() >= deadline {
+            // Of a look that failed nothing is known, and what it found may stand still: it is done
+            // again for as long as the server runs.
+            let is_late = left.is_ok() && Instant::now() >= deadline;
+            if is_late || self.inner.giving_up.is_cancelled() {
                 tracing::error!(agent = %id, ?left, "failed to undo a spawn; the next start looks after it");
                 return;
             }
