@@ -228,16 +228,21 @@ fn in_the_root_controllers_are_enabled_beside_processes() {
 }
 
 #[test]
-fn a_process_does_not_kill_the_cgroup_that_it_is_in() {
+fn a_process_neither_kills_nor_removes_the_cgroup_that_it_is_in() {
     if let Some(leaf) = std::env::var_os(LEAF) {
         let leaf = PathBuf::from(leaf);
         assert!(!cgroup::holds_this_process(&leaf).unwrap());
         fs::write(leaf.join("cgroup.procs"), "0").unwrap();
+        let below = leaf.join("below");
+        fs::create_dir(&below).unwrap();
         for cgroup in [leaf.parent().unwrap(), &leaf] {
             assert!(cgroup::holds_this_process(cgroup).unwrap());
-            let error = cgroup::kill(cgroup).unwrap_err();
-            assert_eq!(error.kind(), std::io::ErrorKind::ResourceBusy);
+            for refused in [cgroup::kill(cgroup), cgroup::remove(cgroup)] {
+                let error = refused.unwrap_err();
+                assert_eq!(error.kind(), std::io::ErrorKind::ResourceBusy);
+            }
         }
+        fs::remove_dir(&below).unwrap();
         return;
     }
     let Some(mut ground) = Ground::prepare("own") else {
@@ -250,7 +255,7 @@ fn a_process_does_not_kill_the_cgroup_that_it_is_in() {
     second
         .args([
             "--exact",
-            "a_process_does_not_kill_the_cgroup_that_it_is_in",
+            "a_process_neither_kills_nor_removes_the_cgroup_that_it_is_in",
         ])
         .env(LEAF, &leaf);
     assert!(second.status().unwrap().success());

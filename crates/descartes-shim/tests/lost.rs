@@ -1,9 +1,12 @@
-//! A server that an agent has started carries that agent's mark.
+//! Processes of an agent without a shim: by mark and session, and never the server that the agent has
+//! started itself.
 #![cfg(test)]
 
-use std::process::{Child, Command};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
 
 use descartes_shim::tree::{self, Process};
+use rustix::process::Signal;
 
 const MARK: &str = "agent-marked-1";
 
@@ -80,4 +83,51 @@ fn find(first: i32) {
     assert_eq!(pids(search()), [orphan.pid()]);
     let halted = tree::halt(|| [search(), below_first()].concat()).processes;
     assert_eq!(pids(halted), [orphan.pid()]);
+}
+
+/// Starts the leader of a session, with a child, and returns it with the child's pid.
+fn start_session() -> (Sleeper, i32) {
+    #[expect(clippy::disallowed_methods, reason = "no shim is involved")]
+    let mut command = Command::new("setsid");
+    let script = "sleep 1000 & echo $!; exec sleep 1000";
+    let command = command.args(["sh", "-c", script]).stdout(Stdio::piped());
+    let mut leader = command.spawn().unwrap();
+    let mut line = String::new();
+    let mut said = BufReader::new(leader.stdout.take().unwrap());
+    said.read_line(&mut line).unwrap();
+    (Sleeper(leader), line.trim().parse().unwrap())
+}
+
+#[test]
+fn the_members_of_a_session_are_found_as_long_as_its_leader_is_there() {
+    let (mut leader, child) = start_session();
+    let key = Process::look_at(leader.pid()).unwrap().unwrap().key();
+    // Also below this process: where it is a container's first, all orphans are.
+    let mut expected = [leader.pid(), child];
+    expected.sort_unstable();
+    assert_eq!(pids(tree::session(key).found), expected);
+    let child = Process::look_at(child).unwrap().unwrap();
+
+    leader.0.kill().unwrap();
+    leader.0.wait().unwrap();
+    let after = pids(tree::session(key).found);
+    let is_left = child.key().look().unwrap().is_some();
+    child.signal(Signal::KILL).unwrap();
+    assert_eq!((after, is_left), (vec![], true));
+}
+
+#[test]
+fn a_process_in_a_session_finds_neither_itself_nor_what_is_below_itself() {
+    let leader = rustix::process::getsid(None).unwrap().as_raw_pid();
+    let Some(leader) = Process::look_at(leader).unwrap() else {
+        eprintln!("skipped: the leader of this session is not to be seen");
+        return;
+    };
+    let sleeper = Sleeper::start(None);
+    let found = pids(tree::session(leader.key()).found);
+    let own = std::process::id().cast_signed();
+    assert!(
+        !found.contains(&own) && !found.contains(&sleeper.pid()),
+        "{found:?}"
+    );
 }
