@@ -8,10 +8,8 @@ use std::process::{Child, Command, Stdio};
 use descartes_shim::tree::{self, Process};
 use rustix::process::Signal;
 
-const MARK: &str = "agent-marked-1";
-
-/// Says that this is the test's second process, and which the first is.
-const FIRST: &str = "DESCARTES_TEST_FIRST";
+/// Says that this is the process that a test has started to be run in.
+const IS_BELOW: &str = "DESCARTES_TEST_IS_BELOW";
 
 /// A process, killed at the end however the test ends.
 struct Sleeper(Child);
@@ -51,37 +49,44 @@ fn pids(mut processes: Vec<Process>) -> Vec<i32> {
     processes.iter().map(|process| process.pid).collect()
 }
 
+/// Runs `test` again in a process of its own with `test` as its mark, and there `look`, which gets
+/// that process's parent: the leader of its session, without the mark and without another child.
+fn below_a_leader(test: &str, look: impl FnOnce(Process)) {
+    if std::env::var_os(IS_BELOW).is_some() {
+        let leader = rustix::process::getppid().unwrap().as_raw_pid();
+        look(Process::look_at(leader).unwrap().unwrap());
+        return;
+    }
+    #[expect(clippy::disallowed_methods, reason = "no shim is involved")]
+    let mut leader = Command::new("setsid");
+    leader
+        .args(["sh", "-c", "env \"$@\"; exit $?", "sh"])
+        .arg(format!("{}={test}", tree::AGENT_ID_VARIABLE))
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "--nocapture", test])
+        .env(IS_BELOW, "1");
+    assert!(leader.status().unwrap().success());
+}
+
 /// What is below it and has the mark itself is the agent's all the same: where this process is a
 /// container's first, whatever has lost its parent is below it.
 #[test]
 fn a_process_finds_neither_itself_nor_what_is_only_below_itself() {
-    if let Ok(first) = std::env::var(FIRST) {
-        find(first.parse().unwrap());
-        return;
-    }
-    #[expect(clippy::disallowed_methods, reason = "no shim is involved")]
-    let mut second = Command::new(std::env::current_exe().unwrap());
-    second
-        .args(["--exact", "--nocapture"])
-        .arg("a_process_finds_neither_itself_nor_what_is_only_below_itself")
-        .env(FIRST, std::process::id().to_string())
-        .env(tree::AGENT_ID_VARIABLE, MARK);
-    assert!(second.status().unwrap().success());
+    let name = "a_process_finds_neither_itself_nor_what_is_only_below_itself";
+    below_a_leader(name, |leader| find_marked(name, leader));
 }
 
-/// The second process, which has the mark, below the first.
-fn find(first: i32) {
+fn find_marked(mark: &str, leader: Process) {
     let own = std::process::id().cast_signed();
-    assert_eq!(std::env::var(tree::AGENT_ID_VARIABLE).unwrap(), MARK);
     let template = Sleeper::start(None);
-    let below_first = || tree::descendants(first).found;
-    assert_eq!(below_first(), []);
+    let below_leader = || tree::descendants(leader.pid).found;
+    assert_eq!(below_leader(), []);
     assert_eq!(pids(tree::descendants(own).found), [template.pid()]);
 
-    let orphan = Sleeper::start(Some(MARK));
-    let search = || tree::search(MARK).found;
+    let orphan = Sleeper::start(Some(mark));
+    let search = || tree::search(mark).found;
     assert_eq!(pids(search()), [orphan.pid()]);
-    let halted = tree::halt(|| [search(), below_first()].concat()).processes;
+    let halted = tree::halt(|| [search(), below_leader()].concat()).processes;
     assert_eq!(pids(halted), [orphan.pid()]);
 }
 
@@ -118,16 +123,10 @@ fn the_members_of_a_session_are_found_as_long_as_its_leader_is_there() {
 
 #[test]
 fn a_process_in_a_session_finds_neither_itself_nor_what_is_below_itself() {
-    let leader = rustix::process::getsid(None).unwrap().as_raw_pid();
-    let Some(leader) = Process::look_at(leader).unwrap() else {
-        eprintln!("skipped: the leader of this session is not to be seen");
-        return;
-    };
-    let sleeper = Sleeper::start(None);
-    let found = pids(tree::session(leader.key()).found);
-    let own = std::process::id().cast_signed();
-    assert!(
-        !found.contains(&own) && !found.contains(&sleeper.pid()),
-        "{found:?}"
-    );
+    let name = "a_process_in_a_session_finds_neither_itself_nor_what_is_below_itself";
+    below_a_leader(name, |leader| {
+        let _below = Sleeper::start(None);
+        let found = pids(tree::session(leader.key()).found);
+        assert_eq!(found, [leader.pid]);
+    });
 }
