@@ -7,6 +7,7 @@
 mod cli;
 mod config;
 mod log;
+mod memory;
 mod serve;
 mod suggest;
 
@@ -30,6 +31,7 @@ const WRONG_USAGE: u8 = 64;
 const WRONG_CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
+    memory::give_back_when_freed();
     match Cli::try_parse() {
         Ok(cli) => run(&cli),
         Err(message) => {
@@ -92,7 +94,11 @@ fn with_causes(error: &dyn Error) -> String {
     while let Some(error) = cause {
         let said = error.to_string();
         if !text.contains(&said) {
-            text = format!("{text}: {said}");
+            text = match text.rsplit_once(": ") {
+                // "Address already in use (os error 98)" says it all again.
+                Some((before, last)) if said.starts_with(last) => format!("{before}: {said}"),
+                _ => format!("{text}: {said}"),
+            };
         }
         cause = error.source();
     }
