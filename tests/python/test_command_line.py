@@ -153,7 +153,8 @@ def test_a_reader_that_stands_still_does_not_hold_the_command_against_sigterm(se
     command = [cli.binary(), "--server", server.endpoint, "attach", id, "--from-start"]
     with os.fdopen(read, "rb") as reader, os.fdopen(write, "wb") as writer:
         attached = cli.subprocess.Popen(command, stdin=cli.subprocess.DEVNULL, stdout=writer)
-        assert reader.read(1) == b"y"
+        # Not always "y": what is kept of a flood may begin within a line.
+        assert reader.read(1)
         attached.terminate()
         assert attached.wait(cli.LONG) == 130
     assert status(server, "flood") == "running"
