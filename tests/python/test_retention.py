@@ -103,3 +103,27 @@ def test_a_full_disk_keeps_no_agent_and_forgets_no_request(small_disk, launch, c
         reply = client.try_spawn(task, request_id=request_id)
         assert reply["error_code"] == "agent_not_found"
         server.restart()
+
+
+def test_a_damaged_journal_is_kept_and_told(launch, connect):
+    server = launch(**SPARE_NOBODY)
+    client = connect(server)
+    requests = [new_id() for _ in range(3)]
+    for id in requests:
+        await_removal(client, client.try_spawn("true", request_id=id)["agent_info"]["id"])
+    server.kill()
+    journal = server.state_dir / "spawns.journal"
+    first, second, third = journal.read_bytes().splitlines(keepends=True)
+    damaged = first + b"\xff\0" + second[2:] + third
+    journal.write_bytes(damaged)
+    server.start()
+    assert "damaged journal of spawns" in server.log()
+    kept = server.state_dir / "damaged" / "spawns.journal"
+    assert kept.read_bytes() == damaged
+    assert "line 2" in kept.with_name("spawns.journal.reason").read_text()
+    again = [client.try_spawn("true", request_id=id)["success"] for id in requests]
+    assert again == [False, True, False]
+    # What remains is whole.
+    kept.unlink()
+    server.restart()
+    assert not kept.exists()

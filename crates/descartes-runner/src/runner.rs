@@ -292,14 +292,28 @@ impl AgentRunner for LocalProcessRunner {
     }
 }
 
+fn keep_damaged_journal(store: &Store, reason: &str) {
+    match store.keep_damaged_journal(reason) {
+        Ok(path) => {
+            let path = path.display();
+            tracing::error!(%path, %reason, "kept a copy of the damaged journal of spawns: the requests that are missing in it are forgotten");
+        }
+        Err(error) => {
+            tracing::error!(%reason, %error, "failed to keep a copy of the damaged journal of spawns");
+        }
+    }
+}
+
 fn open_files(config: &LocalRunnerConfig) -> Result<(Store, Spawns, Option<Base>), OpenError> {
     let store = Store::open(&config.state_dir)?;
     let journal = store.journal_path();
-    let spawns = Spawns::load(journal.clone()).map_err(|source| OpenError::Storage {
-        action: "read",
-        path: journal,
-        source,
-    })?;
+    let keep_damaged = |reason: &str| keep_damaged_journal(&store, reason);
+    let spawns =
+        Spawns::load(journal.clone(), keep_damaged).map_err(|source| OpenError::Storage {
+            action: "read",
+            path: journal,
+            source,
+        })?;
     let cgroups = if config.process.use_cgroups {
         match Base::detect() {
             Ok(base) => {

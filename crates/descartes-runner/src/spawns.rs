@@ -82,9 +82,13 @@ pub(crate) struct Pending {
 }
 
 impl Spawns {
-    /// Reads the journal at `path`, and writes it anew without what is old.
-    pub(crate) fn load(path: PathBuf) -> io::Result<Self> {
-        let (journal, lines) = Journal::open(path)?;
+    /// Reads the journal at `path`, and writes it anew without what is old. Where some of it is
+    /// damaged, `keep_damaged` gets it first, with the reason.
+    pub(crate) fn load(path: PathBuf, keep_damaged: impl FnOnce(&str)) -> io::Result<Self> {
+        let (journal, lines, damage) = Journal::open(path)?;
+        if let Some(reason) = damage {
+            keep_damaged(&reason);
+        }
         let known = lines.into_iter().map(entry).collect();
         let spawns = Self {
             known: Mutex::new(known),
@@ -278,7 +282,8 @@ mod tests {
     }
 
     fn spawns(dir: &Path) -> Spawns {
-        Spawns::load(dir.join("spawns.journal")).unwrap()
+        let damaged = |reason: &str| panic!("{reason}");
+        Spawns::load(dir.join("spawns.journal"), damaged).unwrap()
     }
 
     /// Removes an agent that a request started so many seconds ago.
@@ -364,10 +369,38 @@ mod tests {
         let mut text = fs::read(&journal).unwrap();
         text.extend(b"{\"client\":null,\"request_id\":\"sec");
         fs::write(&journal, text).unwrap();
+        assert!(is_removed(&spawns(dir.path()), &key("first", "1"), first));
         let third = remove(&before, &key("third", "1"), 60);
         let after = spawns(dir.path());
         assert!(is_removed(&after, &key("first", "1"), first));
         assert!(is_removed(&after, &key("third", "1"), third));
+    }
+
+    #[test]
+    fn damaged_lines_are_told_before_they_are_gone_and_cost_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let before = spawns(dir.path());
+        let first = remove(&before, &key("first", "1"), 60);
+        remove(&before, &key("second", "1"), 60);
+        let third = remove(&before, &key("third", "1"), 60);
+        let journal = dir.path().join("spawns.journal");
+        let text = fs::read_to_string(&journal).unwrap();
+        fs::write(
+            &journal,
+            text.replace("{\"client\":null,\"request_id\":\"second", "#"),
+        )
+        .unwrap();
+        let mut said = String::new();
+        let keep_damaged = |reason: &str| {
+            assert_eq!(fs::read_to_string(&journal).unwrap().lines().count(), 3);
+            reason.clone_into(&mut said);
+        };
+        let after = Spawns::load(journal.clone(), keep_damaged).unwrap();
+        assert!(said.contains("the first of them line 2"), "{said}");
+        assert!(is_removed(&after, &key("first", "1"), first));
+        assert!(is_removed(&after, &key("third", "1"), third));
+        // What is left is whole.
+        drop(spawns(dir.path()));
     }
 
     #[test]

@@ -237,12 +237,32 @@ impl Store {
         )
     }
 
+    /// Keeps the journal of spawns as it is now, with the reason beside it; it can be replaced then.
+    pub(crate) fn keep_damaged_journal(&self, reason: &str) -> io::Result<PathBuf> {
+        let journal = self.journal_path();
+        self.to_damaged("spawns.journal", reason, |target| {
+            let _ = fs::remove_file(target);
+            fs::hard_link(journal, target)
+        })
+    }
+
     fn move_to_damaged(&self, path: &Path, name: &str, reason: &str) -> io::Result<PathBuf> {
+        self.to_damaged(name, reason, |target| {
+            let _ = fs::remove_dir_all(target);
+            fs::rename(path, target)
+        })
+    }
+
+    fn to_damaged(
+        &self,
+        name: &str,
+        reason: &str,
+        put: impl FnOnce(&Path) -> io::Result<()>,
+    ) -> io::Result<PathBuf> {
         let damaged = self.root.join("damaged");
         private_dir(&damaged)?;
         let target = damaged.join(name);
-        let _ = fs::remove_dir_all(&target);
-        fs::rename(path, &target)?;
+        put(&target)?;
         let mut file = private_file(&damaged.join(format!("{name}.reason")))?;
         file.set_len(0)?;
         file.write_all(reason.as_bytes())?;

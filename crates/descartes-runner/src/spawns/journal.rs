@@ -27,23 +27,34 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Takes the file at `path`; returns it with what it says. Lines that a crash or a full disk
-    /// cut short, or that are damaged, are passed over.
-    pub(super) fn open(path: PathBuf) -> io::Result<(Self, Vec<Line>)> {
+    /// Takes the file at `path`; returns it with what it says, and with what is damaged in it, in
+    /// words. A last line that a crash cut short is none: its agent had not been removed yet.
+    pub(super) fn open(path: PathBuf) -> io::Result<(Self, Vec<Line>, Option<String>)> {
         let text = match fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(error),
         };
-        let lines: Vec<Line> = text
-            .split(|&byte| byte == b'\n')
-            .filter_map(|line| serde_json::from_slice(line).ok())
-            .collect();
+        let mut lines = Vec::new();
+        let mut damaged = Vec::new();
+        for (number, line) in (1..).zip(text.split_inclusive(|&byte| byte == b'\n')) {
+            match serde_json::from_slice::<Line>(line) {
+                Ok(line) => lines.push(line),
+                Err(error) if line.ends_with(b"\n") && line != b"\n" => {
+                    damaged.push((number, error));
+                }
+                Err(_) => {}
+            }
+        }
+        let damage = damaged.first().map(|(number, error)| {
+            let count = damaged.len();
+            format!("{count} lines cannot be understood, the first of them line {number}: {error}")
+        });
         let journal = Self {
             path,
             lines: lines.len(),
         };
-        Ok((journal, lines))
+        Ok((journal, lines, damage))
     }
 
     /// How many lines it has.
@@ -62,7 +73,12 @@ impl Journal {
             bytes.push(b'\n');
         }
         bytes.extend(encode(lines)?);
-        file.write_all(&bytes)?;
+        let end = file.metadata()?.len();
+        if let Err(error) = file.write_all(&bytes) {
+            // Half a line would pass for damage.
+            let _ = file.set_len(end);
+            return Err(error);
+        }
         file.sync_data()?;
         self.lines += lines.len();
         Ok(())
