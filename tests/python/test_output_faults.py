@@ -304,3 +304,19 @@ def test_a_segment_that_is_gone_is_a_gap_and_nothing_else(server, client, which,
     total = writer.blocks * BLOCK
     assert writer.check(total) == (total - (gap[1] - gap[0]), [gap])
     assert writer.bytes_on_disk() <= limit
+
+
+def test_the_last_lines_are_those_before_what_a_full_disk_has_lost(small_disk, launch, connect):
+    server = launch(state_dir=str(small_disk.path))
+    client = connect(server)
+    agent = client.spawn("seq 3000000")["id"]
+    output = client.ended(agent)["output"]
+    assert output["stdout_lost_bytes"] > 4 * MEBIBYTE
+    whole = cli.run(server, "logs", agent)
+    last = whole.stdout.splitlines()[-2:]
+    assert all(last) and "bytes of stdout are gone" in whole.stderr
+    for how in (["--tail", "2"], ["--tail", "2", "--since", "1h"]):
+        found = cli.run(server, "logs", agent, *how)
+        assert found.stdout.splitlines() == last, how
+        assert found.stderr == whole.stderr
+    assert client.done(agent, "query_output", tail=True, max_lines=2)["stdout"] == last

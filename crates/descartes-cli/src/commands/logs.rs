@@ -151,44 +151,80 @@ async fn follow(
 /// Where the last lines of a stream begin.
 async fn tail(client: &ZmqClient, agent: &AgentInfo, stream: Stream, lines: u64) -> Result<u64> {
     let end = size(agent, stream);
+    if lines == 0 {
+        return Ok(end);
+    }
     let mut bytes = TAIL_BYTES;
     loop {
         let start = end.saturating_sub(bytes);
-        let (first, text) = read(client, agent, stream, start, end).await?;
-        if let Some(found) = last_lines(&text, lines) {
-            return Ok(first + found as u64);
+        let window = read(client, agent, stream, start, end).await?;
+        if let Some(found) = window.last_lines(lines) {
+            return Ok(found);
         }
-        if start == 0 || first > start {
-            return Ok(first);
+        if start <= window.first_offset {
+            return Ok(window.parts.first().map_or(end, |part| part.offset));
         }
         bytes = bytes.saturating_mul(2);
     }
 }
 
-/// A part of a stream, and where it really begins.
+/// A stretch of a stream.
+#[derive(Default)]
+struct Window {
+    /// Where the stream begins, of which the beginning may be gone.
+    first_offset: u64,
+    /// What is there, in order. Something is gone before each part but the first.
+    parts: Vec<Part>,
+}
+
+struct Part {
+    offset: u64,
+    text: Vec<u8>,
+}
+
+impl Window {
+    /// Where its last lines begin; `None` where it has fewer. No line goes on across what is gone.
+    fn last_lines(&self, lines: u64) -> Option<u64> {
+        let mut wanted = lines;
+        for (index, part) in self.parts.iter().enumerate().rev() {
+            if let Some(found) = last_lines(&part.text, wanted) {
+                return Some(part.offset + found as u64);
+            }
+            let held = part.text.split_inclusive(|byte| *byte == b'\n').count();
+            wanted -= held as u64;
+            if wanted == 0 && index > 0 {
+                return Some(part.offset);
+            }
+        }
+        None
+    }
+}
+
 async fn read(
     client: &ZmqClient,
     agent: &AgentInfo,
     stream: Stream,
     start: u64,
     end: u64,
-) -> Result<(u64, Vec<u8>)> {
+) -> Result<Window> {
     let mut reader = client.output(agent.id, stream, ReadFrom::Offset(start));
-    let (mut first, mut text) = (start, Vec::new());
+    let mut window = Window::default();
     while let Some(chunk) = reader.next_available().await? {
-        if chunk.lost_bytes > 0 {
-            // Lines do not go on across what is gone.
-            first = chunk.offset;
-            text.clear();
+        window.first_offset = chunk.first_offset;
+        let wanted = usize::try_from(end.saturating_sub(chunk.offset)).unwrap_or(usize::MAX);
+        let data = &chunk.data[..wanted.min(chunk.data.len())];
+        match window.parts.last_mut() {
+            Some(part) if chunk.lost_bytes == 0 => part.text.extend_from_slice(data),
+            _ => window.parts.push(Part {
+                offset: chunk.offset,
+                text: data.to_vec(),
+            }),
         }
-        text.extend_from_slice(&chunk.data);
         if chunk.next_offset() >= end {
             break;
         }
     }
-    let wanted = usize::try_from(end.saturating_sub(first)).unwrap_or(usize::MAX);
-    text.truncate(wanted);
-    Ok((first, text))
+    Ok(window)
 }
 
 /// Where in a text its last lines begin; `None` where it has fewer.
@@ -209,6 +245,32 @@ fn last_lines(text: &[u8], lines: u64) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_lines_are_found_on_both_sides_of_what_is_gone() {
+        let part = |offset, text: &str| Part {
+            offset,
+            text: text.into(),
+        };
+        let last_lines = |parts, lines| {
+            let first_offset = 0;
+            let window = Window {
+                first_offset,
+                parts,
+            };
+            window.last_lines(lines)
+        };
+        let gone_at_the_end = || vec![part(10, "a\nb\nc"), part(90, "")];
+        assert_eq!(last_lines(gone_at_the_end(), 1), Some(14));
+        assert_eq!(last_lines(gone_at_the_end(), 2), Some(12));
+        assert_eq!(last_lines(gone_at_the_end(), 3), None);
+        let gone_between = || vec![part(10, "a\nb"), part(50, "c\nd\n")];
+        assert_eq!(last_lines(gone_between(), 1), Some(52));
+        assert_eq!(last_lines(gone_between(), 2), Some(50));
+        assert_eq!(last_lines(gone_between(), 3), Some(12));
+        assert_eq!(last_lines(gone_between(), 4), None);
+        assert_eq!(last_lines(vec![], 1), None);
+    }
 
     #[test]
     fn the_last_lines_are_found_with_and_without_a_newline_at_the_end() {
