@@ -124,6 +124,11 @@ def test_a_damaged_journal_is_kept_and_told(launch, connect):
     again = [client.try_spawn("true", request_id=id)["success"] for id in requests]
     assert again == [False, True, False]
     # What remains is whole.
-    kept.unlink()
     server.restart()
-    assert not kept.exists()
+    assert [path.name for path in kept.parent.iterdir() if path.suffix != ".reason"] == [kept.name]
+    # Another time it does not take the place of the first.
+    server.kill()
+    journal.write_bytes(b"#\n")
+    server.start()
+    assert kept.read_bytes() == damaged
+    assert kept.with_name("spawns.journal.2").read_bytes() == b"#\n"

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::io;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
@@ -292,22 +293,10 @@ impl AgentRunner for LocalProcessRunner {
     }
 }
 
-fn keep_damaged_journal(store: &Store, reason: &str) {
-    match store.keep_damaged_journal(reason) {
-        Ok(path) => {
-            let path = path.display();
-            tracing::error!(%path, %reason, "kept a copy of the damaged journal of spawns: the requests that are missing in it are forgotten");
-        }
-        Err(error) => {
-            tracing::error!(%reason, %error, "failed to keep a copy of the damaged journal of spawns");
-        }
-    }
-}
-
 fn open_files(config: &LocalRunnerConfig) -> Result<(Store, Spawns, Option<Base>), OpenError> {
     let store = Store::open(&config.state_dir)?;
     let journal = store.journal_path();
-    let keep_damaged = |reason: &str| keep_damaged_journal(&store, reason);
+    let keep_damaged = |reason: &str| keep_journal(&store, reason);
     let spawns =
         Spawns::load(journal.clone(), keep_damaged).map_err(|source| OpenError::Storage {
             action: "read",
@@ -330,4 +319,18 @@ fn open_files(config: &LocalRunnerConfig) -> Result<(Store, Spawns, Option<Base>
         None
     };
     Ok((store, spawns, cgroups))
+}
+
+fn keep_journal(store: &Store, reason: &str) -> io::Result<()> {
+    match store.keep_damaged_journal(reason) {
+        Ok(path) => {
+            let path = path.display();
+            tracing::error!(%path, %reason, "kept a copy of the damaged journal of spawns: the requests that are missing in it are forgotten");
+            Ok(())
+        }
+        Err(error) => {
+            tracing::error!(%reason, %error, "failed to keep a copy of the damaged journal of spawns");
+            Err(error)
+        }
+    }
 }

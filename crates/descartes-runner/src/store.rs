@@ -30,6 +30,13 @@ mod lock;
 /// the next.
 const UNDONE: &str = "undone";
 
+const JOURNAL: &str = "spawns.journal";
+
+const DAMAGED: &str = "damaged";
+
+/// Damaged journals that are kept.
+const KEPT_JOURNALS_MAX: u32 = 100;
+
 /// What the server notes in an agent's spec beside what the shim needs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Notes {
@@ -153,7 +160,7 @@ impl Store {
     }
 
     pub(crate) fn journal_path(&self) -> PathBuf {
-        self.root.join("spawns.journal")
+        self.root.join(JOURNAL)
     }
 
     /// Makes the folder of a new agent: first its lock, then its spec. Returns folder and lock.
@@ -239,10 +246,13 @@ impl Store {
 
     /// Keeps the journal of spawns as it is now, with the reason beside it; it can be replaced then.
     pub(crate) fn keep_damaged_journal(&self, reason: &str) -> io::Result<PathBuf> {
-        let journal = self.journal_path();
-        self.to_damaged("spawns.journal", reason, |target| {
-            let _ = fs::remove_file(target);
-            fs::hard_link(journal, target)
+        // Earlier ones are the operator's to clear.
+        let numbered = (2..=KEPT_JOURNALS_MAX).map(|number| format!("{JOURNAL}.{number}"));
+        let mut names = std::iter::once(JOURNAL.to_owned()).chain(numbered);
+        let is_unused = |name: &String| !self.root.join(DAMAGED).join(name).exists();
+        let name = names.find(is_unused).ok_or(io::ErrorKind::AlreadyExists)?;
+        self.to_damaged(&name, reason, |target| {
+            fs::hard_link(self.journal_path(), target)
         })
     }
 
@@ -259,7 +269,7 @@ impl Store {
         reason: &str,
         put: impl FnOnce(&Path) -> io::Result<()>,
     ) -> io::Result<PathBuf> {
-        let damaged = self.root.join("damaged");
+        let damaged = self.root.join(DAMAGED);
         private_dir(&damaged)?;
         let target = damaged.join(name);
         put(&target)?;

@@ -123,10 +123,12 @@ impl LocalProcessRunner {
                 }
                 Step::Undecided { spawn, why } => {
                     tracing::error!(agent = %id, %why, "an agent cannot be taken on yet; it is not listed until it can");
+                    // Before the first client can ask for it.
+                    let claimed = self.claim(spawn);
                     let (runner, stopping) = (self.clone(), self.inner.stopping.clone());
                     self.inner.tasks.spawn(async move {
                         stopping
-                            .run_until_cancelled(runner.adopt_later(id, spawn))
+                            .run_until_cancelled(runner.adopt_later(id, claimed))
                             .await;
                     });
                     return;
@@ -135,17 +137,21 @@ impl LocalProcessRunner {
         }
     }
 
-    /// Meanwhile a repetition of the agent's spawn waits, and starts no second one.
-    async fn adopt_later(&self, id: AgentId, spawn: Option<SpawnKey>) {
-        let claim = spawn
-            .as_ref()
-            .map(|spawn| (spawn, self.inner.spawns.claim(spawn)));
+    fn claim(&self, spawn: Option<SpawnKey>) -> Option<(SpawnKey, Claim)> {
+        let spawn = spawn?;
+        let claim = self.inner.spawns.claim(&spawn);
+        Some((spawn, claim))
+    }
+
+    /// While the claim is held, a repetition of the agent's spawn waits, and starts no second one.
+    async fn adopt_later(&self, id: AgentId, mut claimed: Option<(SpawnKey, Claim)>) {
         let mut pause = RETRY_INTERVAL;
         loop {
             tokio::time::sleep(pause).await;
             let deadline = Instant::now() + PATIENCE;
-            if let Step::Decided = self.adopt_once(id, deadline).await {
-                break;
+            match self.adopt_once(id, deadline).await {
+                Step::Decided => break,
+                Step::Undecided { spawn, .. } => claimed = claimed.or_else(|| self.claim(spawn)),
             }
             pause = (pause * 2).min(RETRY_INTERVAL_MAX);
         }
@@ -153,7 +159,7 @@ impl LocalProcessRunner {
         match super::AgentRunner::agent(self, id) {
             Some(_) => tracing::info!(agent = %id, "took on an agent that could not be before"),
             None => {
-                if let Some((spawn, Claim::New(_))) = &claim {
+                if let Some((spawn, Claim::New(_))) = &claimed {
                     self.inner.spawns.refused(spawn);
                 }
             }
@@ -179,8 +185,9 @@ impl LocalProcessRunner {
                 why: format!("its shim died: {error}"),
             },
             Ok(Err(error)) => undecided(format!("failed to look at its folder: {error}")),
-            // Or a runtime that is shutting down.
-            Ok(Ok(Looked::Nothing)) | Err(_) => Step::Decided,
+            Ok(Ok(Looked::Nothing)) => Step::Decided,
+            // Or by a runtime that is shutting down.
+            Err(_) => undecided("the look at its folder was cut short by a fault".to_owned()),
         }
     }
 
