@@ -3,10 +3,13 @@
 import itertools
 import random
 import signal
+from pathlib import Path
 
 import pytest
 from client import FINAL
 from conftest import ECHO
+from daemon import is_alive, state
+from waiting import eventually
 
 # Each process says so when USR1 comes; the sleeps that it kills are replaced.
 TWO_PROCESSES = """
@@ -56,6 +59,31 @@ def test_a_pause_freezes_the_whole_tree(client):
     assert client.done(agent, "read_stdout", wait_ms=200, offset=settled)["data"] == b""
     client.done(agent, "resume")
     assert client.done(agent, "read_stdout", wait_ms=2000, offset=settled)["data"] != b""
+
+
+def test_a_pause_freezes_what_has_left_the_cgroup_of_its_agent(server, client):
+    escapes = "read -r cgroup; echo $$ >$cgroup/cgroup.procs && echo $$; while :; do sleep 0.02; done"
+    agent = client.spawn_ready(f"echo ready; sh -c '{escapes}'")
+    leaf = server.record(agent, "state.json").get("cgroup")
+    if leaf is None:
+        pytest.skip("agents get no cgroups here")
+    client.done(agent, "write_stdin", data=f"{Path(leaf).parent}\n")
+    escaped = int(client.read_until(agent, b"\n", offset=len("ready\n")))
+    client.done(agent, "pause")
+    assert state(escaped) == b"T"
+    client.done(agent, "resume")
+    eventually(lambda: state(escaped) != b"T", "the process that goes on")
+    client.done(agent, "kill")
+    assert not is_alive(escaped)
+
+
+@pytest.mark.parametrize("scope", ["tree", "leader"])
+def test_a_continue_signal_in_a_pause_is_a_resume_and_told(client, agent, scope):
+    client.done(agent, "pause")
+    client.done(agent, "signal", signal="CONT", scope=scope)
+    assert client.info(agent)["status"] == "running"
+    client.done(agent, "write_stdin", data="on\n")
+    client.read_until(agent, b"got on\n")
 
 
 def test_a_cooperative_pause_is_not_claimed_where_the_backend_has_none(client, agent):

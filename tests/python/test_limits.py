@@ -140,15 +140,34 @@ def test_the_idle_clock_stands_still_in_a_pause_also_over_a_crash(server, client
 
 
 def test_limits_hold_while_no_server_runs(server, client):
-    expected = {
-        client.spawn(TALKS, limits={"max_runtime_secs": 1})["id"]: "timeout",
-        client.spawn(SILENT, limits={"idle_timeout_secs": 1})["id"]: "idle_timeout",
-    }
-    server.kill()
-    eventually(lambda: all(has_ended(server, agent) for agent in expected), "both ends")
+    # Longer where that is not enough to kill the server before.
+    for secs in (1, 4, 16):
+        expected = {
+            client.spawn(TALKS, limits={"max_runtime_secs": secs})["id"]: "timeout",
+            client.spawn(SILENT, limits={"idle_timeout_secs": secs})["id"]: "idle_timeout",
+        }
+        server.kill()
+        if not any(has_ended(server, agent) for agent in expected):
+            break
+        server.start()
+    eventually(lambda: all(has_ended(server, agent) for agent in expected), "both ends", 30)
     server.start()
     for agent, reason in expected.items():
         assert end_of(client.info(agent)) == ("terminated", reason)
+
+
+def test_a_limit_cuts_a_stop_short_that_would_take_longer(client):
+    deaf = "trap '' TERM; echo ready; while :; do sleep 1; done"
+    # Longer where that is not enough to begin the stop before.
+    for secs in (1, 4, 16):
+        agent = client.spawn(deaf, limits={"max_runtime_secs": secs})["id"]
+        client.read_until(agent, b"ready\n")
+        client.done(agent, "stop", grace_secs=3600, wait=False)
+        info = client.ended_within(agent, secs + PAUSED_SECS)
+        if info["end_reason"] == "stopped":
+            break
+    assert end_of(info) == ("terminated", "stopped")
+    assert info["exit_signal"] == signal.SIGKILL
 
 
 def test_an_agent_that_no_server_comes_back_for_is_stopped(launch, connect):

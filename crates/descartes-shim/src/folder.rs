@@ -92,12 +92,12 @@ impl Folder {
         if !self.has_lock() {
             self.lock = take_lock(&self.dir)?;
         }
-        record::write(&self.dir, record::SPEC, spec)?;
-        record::write(&self.dir, record::STATE, state)?;
+        // Before what needs room on the disk.
         if is_missing(&self.dir, record::SOCKET) {
             self.listener = listen(&self.dir)?;
         }
-        Ok(())
+        record::write(&self.dir, record::SPEC, spec)?;
+        record::write(&self.dir, record::STATE, state)
     }
 
     /// Makes the folder anew, whole or not at all: a server that found half of it would take the

@@ -290,7 +290,8 @@ impl Lifecycle {
         }
     }
 
-    /// A stop while the tree is already stopping joins the one under way.
+    /// A stop while the tree is already stopping joins the one under way. It can shorten its grace
+    /// time, and never makes it longer.
     fn stop(&mut self, reason: EndReason, grace: Duration, now: Moment) -> Vec<Effect> {
         match self.state {
             State::Running | State::Freezing { .. } | State::Paused { .. } => {
@@ -303,7 +304,14 @@ impl Lifecycle {
                 };
                 effects
             }
-            State::Stopping { .. } | State::Killing { .. } => vec![Effect::AwaitEnd],
+            State::Stopping { reason, until } => {
+                self.state = State::Stopping {
+                    reason,
+                    until: until.min(now + grace),
+                };
+                vec![Effect::AwaitEnd]
+            }
+            State::Killing { .. } => vec![Effect::AwaitEnd],
             State::Ended { .. } => vec![Effect::Refuse(Refusal::Ending)],
         }
     }

@@ -7,12 +7,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Resource, Signal};
 
 use crate::cgroup;
 use crate::record::{Spec, Stdin};
-use crate::tree::{self, Process};
+use crate::tree::{self, Process, ProcessKey, Search};
 
 /// Passes over the tree in one go, for processes that fork while they are being signalled.
 const PASSES: usize = 64;
@@ -22,6 +23,11 @@ const KILL_PASSES: usize = 8;
 
 /// Processes that a message names at most.
 const NAMED_MAX: usize = 64;
+
+/// How long killed processes that are not the shim's to wait for may take to go.
+const CLEARING_TIME: Duration = Duration::from_secs(1);
+
+const CLEARING_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A started agent: its first process and the ends of its pipes.
 #[derive(Debug)]
@@ -166,8 +172,20 @@ fn adopt(child: &mut Child) -> io::Result<Started> {
 pub(crate) struct Tree {
     shim: i32,
     leaf: Option<PathBuf>,
-    /// Processes that were told to stand still, in a pause without a cgroup.
-    told_to_stop: HashSet<Process>,
+    /// Processes that were told to stand still: in a pause without a cgroup, and those that have
+    /// left theirs.
+    told_to_stop: HashSet<ProcessKey>,
+    /// Who did not stand still when that was last looked at.
+    moving: Vec<i32>,
+}
+
+/// A look at who stands still.
+struct Stillness {
+    /// Processes that no cgroup freezes.
+    loose: HashSet<ProcessKey>,
+    moving: Vec<Process>,
+    /// Whether all could be seen.
+    is_sure: bool,
 }
 
 impl Tree {
@@ -176,6 +194,7 @@ impl Tree {
             shim: std::process::id().cast_signed(),
             leaf,
             told_to_stop: HashSet::new(),
+            moving: Vec::new(),
         }
     }
 
@@ -215,73 +234,133 @@ impl Tree {
     }
 
     /// Kills what is there now. What forks meanwhile is for the next call.
-    pub(crate) fn kill(&self) {
+    ///
+    /// # Errors
+    /// Why the tree could not be looked at, or a process in it not be tried, in the end. Nobody
+    /// knows then who is left.
+    pub(crate) fn kill(&self) -> io::Result<()> {
         if let Some(leaf) = &self.leaf {
             // The walk below does what the cgroup might not.
             let _ = cgroup::kill(leaf);
         }
+        let mut tried = Ok(());
         for _ in 0..KILL_PASSES {
             // Also while not all can be seen: who outlives his parent becomes the shim's child.
-            let alive = tree::halt(|| tree::descendants(self.shim).found).processes;
-            let _ = tree::kill(&alive);
+            let mut fault = None;
+            let halted = tree::halt(|| {
+                let search = tree::descendants(self.shim);
+                fault = search.fault;
+                search.found
+            });
+            let alive = halted.processes;
+            tried = tree::kill(&alive).and(fault.map_or(Ok(()), Err));
             if alive.iter().all(|process| process.state == b'D') {
                 break;
             }
         }
+        tried
     }
 
     /// Makes the tree stand still; to be called again until [`Tree::is_frozen`].
     pub(crate) fn freeze(&mut self) {
         if let Some(leaf) = &self.leaf {
             let _ = cgroup::set_frozen(leaf, true);
-            return;
         }
-        for process in tree::descendants(self.shim).found {
+        for process in self.loose().found {
             if !process.is_stopped() && matches!(process.signal(Signal::STOP), Ok(true)) {
-                self.told_to_stop.insert(Process {
-                    state: 0,
-                    ..process
-                });
+                self.told_to_stop.insert(process.key());
             }
         }
     }
 
     /// Whether every process stands still, or will before it runs another instruction.
-    pub(crate) fn is_frozen(&self) -> bool {
-        if let Some(leaf) = &self.leaf {
-            return cgroup::is_frozen(leaf);
+    pub(crate) fn is_frozen(&mut self) -> bool {
+        // Twice: a single look can pass by a process whose parent ends meanwhile.
+        let (first, second) = (self.look(), self.look());
+        let is_still = |look: &Stillness| look.is_sure && look.moving.is_empty();
+        let is_frozen = is_still(&first) && is_still(&second) && first.loose == second.loose;
+        self.moving = named(second.moving);
+        is_frozen
+    }
+
+    fn look(&self) -> Stillness {
+        let mut search = self.loose();
+        let loose = search.found.iter().map(Process::key).collect();
+        let waits_for_device =
+            |process: &Process| process.state == b'D' && self.told_to_stop.contains(&process.key());
+        let stands = |process: &Process| process.is_stopped() || waits_for_device(process);
+        let mut moving = std::mem::take(&mut search.found);
+        moving.retain(|process| !stands(process));
+        let mut is_sure = true;
+        if let Some(leaf) = self.leaf.as_ref().filter(|leaf| !cgroup::is_frozen(leaf)) {
+            is_sure = false;
+            // The kernel shows what it has frozen as asleep.
+            let awake = |process: &Process| process.state != b'S' && !process.is_stopped();
+            let in_leaf = search.take(cgroup::processes(leaf)).unwrap_or_default();
+            moving.extend(in_leaf.into_iter().filter(awake));
         }
-        let search = tree::descendants(self.shim);
-        let all_stand = search.found.iter().all(|process| {
-            let told = Process {
-                state: 0,
-                ..*process
-            };
-            process.is_stopped() || (process.state == b'D' && self.told_to_stop.contains(&told))
-        });
-        all_stand && search.fault.is_none()
+        Stillness {
+            loose,
+            moving,
+            is_sure: is_sure && search.fault.is_none(),
+        }
+    }
+
+    /// The processes that no cgroup freezes: all, or those that have left theirs.
+    fn loose(&self) -> Search {
+        let mut search = tree::descendants(self.shim);
+        if let Some(leaf) = &self.leaf {
+            let in_leaf = search.take(cgroup::processes(leaf)).unwrap_or_default();
+            let in_leaf: HashSet<ProcessKey> = in_leaf.iter().map(Process::key).collect();
+            search
+                .found
+                .retain(|process| !in_leaf.contains(&process.key()));
+        }
+        search
     }
 
     /// Lets the tree go on.
-    pub(crate) fn thaw(&mut self) {
+    ///
+    /// # Errors
+    /// Why not all of it could be, as where no descriptor is left on the host: it is to be tried
+    /// again.
+    pub(crate) fn thaw(&mut self) -> io::Result<()> {
         if let Some(leaf) = &self.leaf {
-            let _ = cgroup::set_frozen(leaf, false);
-            return;
+            tree::unless_hidden(cgroup::set_frozen(leaf, false))?;
+        }
+        // Without a cgroup also those that stood still already.
+        if self.leaf.is_none() || !self.told_to_stop.is_empty() {
+            tree::unless_hidden(self.signal(Signal::CONT))?;
         }
         self.told_to_stop.clear();
-        let _ = self.signal(Signal::CONT);
+        Ok(())
     }
 
-    /// Pids of processes that do not stand still, as many as a message names.
+    /// Pids of processes that did not stand still when [`Tree::is_frozen`] last looked, as many as a
+    /// message names.
     pub(crate) fn moving(&self) -> Vec<i32> {
-        let mut processes = tree::descendants(self.shim).found;
-        processes.retain(|process| !process.is_stopped());
-        named(processes)
+        self.moving.clone()
     }
 
     /// Pids of processes that are still there and can be seen, as many as a message names.
     pub(crate) fn pids(&self) -> Vec<i32> {
-        named(tree::descendants(self.shim).found)
+        let mut processes = tree::descendants(self.shim).found;
+        let known: HashSet<ProcessKey> = processes.iter().map(Process::key).collect();
+        let in_leaf = self.leaf.as_deref().map(cgroup::processes);
+        let in_leaf = in_leaf.and_then(Result::ok).unwrap_or_default();
+        processes.extend(in_leaf.into_iter().filter(|it| !known.contains(&it.key())));
+        named(processes)
+    }
+
+    /// Kills what is in the cgroup though it descends from the shim no more, and waits a moment for
+    /// it to go.
+    pub(crate) fn clear_leaf(&self) {
+        let Some(leaf) = &self.leaf else { return };
+        let deadline = Instant::now() + CLEARING_TIME;
+        while cgroup::is_populated(leaf).unwrap_or(false) && Instant::now() < deadline {
+            let _ = cgroup::kill(leaf);
+            std::thread::sleep(CLEARING_INTERVAL);
+        }
     }
 }
 

@@ -51,6 +51,11 @@ pub(crate) struct Shim {
     next_connection: u64,
     /// Until when no server is let in, as one could not be.
     deaf_until: Option<Moment>,
+    /// Until when the end of the first process is not looked for: it has ended, and cannot be
+    /// reaped.
+    unreaped_until: Option<Moment>,
+    /// Whether the tree is to go on and could not be let go.
+    is_to_thaw: bool,
     child_signals: SignalPipe,
     end_signals: SignalPipe,
     /// Who waits for the pause, and for the end: connection and request.
@@ -102,11 +107,13 @@ impl Shim {
             .during(|| "catch SIGTERM".to_owned())?;
         signals::survive_long_files().during(|| "catch SIGXFSZ".to_owned())?;
         let folder = Folder::open(dir, lock).during(|| "listen on control.sock".to_owned())?;
-        let again =
-            |what: &'static str| folder.dir().try_clone_to_owned().during(|| what.to_owned());
+        let again = || {
+            let copy = folder.dir().try_clone_to_owned();
+            copy.during(|| "duplicate a descriptor".to_owned())
+        };
         let tree = make_tree(&spec).during(|| "make the agent's cgroup".to_owned())?;
-        let (stdout_dir, stderr_dir) = (again("copy stdout")?, again("copy stderr")?);
-        let recorder = Recorder::reserve(again("duplicate a descriptor")?)
+        let (stdout_dir, stderr_dir) = (again()?, again()?);
+        let recorder = Recorder::reserve(again()?)
             .during(|| "reserve space for the exit record".to_owned())?;
         // Last: nothing that can fail comes after it.
         let (started, state) =
@@ -124,6 +131,8 @@ impl Shim {
             connections: Vec::new(),
             next_connection: 1,
             deaf_until: None,
+            unreaped_until: None,
+            is_to_thaw: false,
             pause_waiters: Vec::new(),
             end_waiters: Vec::new(),
             paused: None,
@@ -212,7 +221,7 @@ fn start_agent(
 /// Kills until there are no children any more, whatever keeps the shim from seeing them for now.
 fn end_all(tree: &Tree) {
     loop {
-        tree.kill();
+        let _ = tree.kill();
         match rustix::process::wait(WaitOptions::NOHANG) {
             Ok(Some(_)) => {}
             Ok(None) => std::thread::sleep(KILL_INTERVAL),

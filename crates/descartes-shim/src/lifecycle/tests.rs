@@ -91,6 +91,28 @@ fn a_kill_escalates_a_stop_and_a_second_stop_joins_the_first() {
 }
 
 #[test]
+fn a_second_stop_shortens_the_grace_time_and_is_not_its_reason() {
+    let (mut lifecycle, _) = after(&[stop()]);
+    let sooner = Event::Stop {
+        reason: EndReason::Timeout,
+        grace: Duration::from_secs(1),
+    };
+    assert_eq!(lifecycle.handle(sooner, at(2)), [Effect::AwaitEnd]);
+    assert_eq!(lifecycle.deadline(), Some(at(3)));
+    assert_eq!(lifecycle.handle(sooner, at(2) + GRACE), [Effect::AwaitEnd]);
+    assert_eq!(lifecycle.deadline(), Some(at(3)));
+    lifecycle.handle(Event::Tick, at(3));
+    assert!(matches!(
+        lifecycle.state(),
+        State::Killing {
+            reason: EndReason::Stopped,
+            forced: true,
+            ..
+        }
+    ));
+}
+
+#[test]
 fn a_stop_that_is_cut_short_by_a_kill_did_not_run_out_of_its_grace_time() {
     let (lifecycle, _) = after(&[stop(), kill(), Event::TreeEmpty]);
     assert_eq!(

@@ -77,8 +77,8 @@ impl Shim {
 
     fn signal(&mut self, number: i32, leader_only: bool) -> Outcome {
         let frozen = matches!(self.lifecycle.state(), State::Paused { forced: true });
-        if number == libc::SIGCONT && frozen && !leader_only {
-            // It would let the tree go on: so it is a resume, and the status says so.
+        if number == libc::SIGCONT && frozen {
+            // It would let the tree go on, or some of it: so it is a resume, and the status says so.
             self.apply(None, Event::Resume);
             return Outcome::Done;
         }
@@ -122,10 +122,15 @@ impl Shim {
                 // One that stands still by a signal of its own finds the other when it wakes.
                 let _ = self.tree.signal(Signal::CONT);
             }
-            Effect::Kill => self.tree.kill(),
-            Effect::Freeze => self.tree.freeze(),
+            Effect::Kill => {
+                self.kill();
+            }
+            Effect::Freeze => {
+                self.is_to_thaw = false;
+                self.tree.freeze();
+            }
             Effect::Thaw => {
-                self.tree.thaw();
+                self.is_to_thaw = self.tree.thaw().is_err();
                 self.set_paused(None);
             }
             Effect::AskPause => self.ask(|signals| signals.pause),
@@ -153,6 +158,17 @@ impl Shim {
             Effect::AwaitPause => self.pause_waiters.extend(sender),
             Effect::Finish => self.finish(),
         }
+    }
+
+    /// Kills the tree; to be called again until it is empty. Returns whether all of it could be
+    /// tried.
+    pub(super) fn kill(&mut self) -> bool {
+        let tried = self.tree.kill();
+        if let (Err(_), Some(leader)) = (&tried, &self.leader) {
+            // This takes no descriptor, and an agent that holds too many frees them.
+            let _ = rustix::process::pidfd_send_signal(leader, Signal::KILL);
+        }
+        tried.is_ok()
     }
 
     /// Tells every server before anybody is answered, so that no status is behind a reply.
@@ -189,6 +205,7 @@ impl Shim {
         self.look_after_folder();
         self.stdout.settle();
         self.stderr.settle();
+        self.tree.clear_leaf();
         let exit = self.exit();
         if let Some(leaf) = self.tree.leaf() {
             let _ = cgroup::remove(leaf);

@@ -9,7 +9,8 @@ use rustix::process::WaitOptions;
 
 use super::Shim;
 use super::timers::{
-    DEAF_INTERVAL, FREEZE_INTERVAL, KILL_INTERVAL, UNWATCHED_INTERVAL, WATCHED_INTERVAL,
+    DEAF_INTERVAL, FREEZE_INTERVAL, KILL_INTERVAL, UNREAPED_INTERVAL, UNWATCHED_INTERVAL,
+    WATCHED_INTERVAL,
 };
 use crate::connection::Connection;
 use crate::lifecycle::{Event, Moment, State};
@@ -51,6 +52,18 @@ impl Shim {
     }
 
     fn wait(&mut self) -> Vec<Source> {
+        loop {
+            match self.poll() {
+                Ok(sources) => return sources,
+                // A signal came, whose pipe is readable now; or the shim stood still, and whatever
+                // came meanwhile has to be seen before time limits are.
+                Err(Errno::INTR) => {}
+                Err(_) => return Vec::new(),
+            }
+        }
+    }
+
+    fn poll(&self) -> Result<Vec<Source>, Errno> {
         let timeout = self.next_wake().map(|wake| {
             let left = wake.saturating_sub(self.now());
             Timespec {
@@ -64,17 +77,10 @@ impl Shim {
             sources.push(source);
             polled.push(descriptor);
         });
-        match rustix::event::poll(&mut polled, timeout.as_ref()) {
-            Ok(_) => {}
-            // A signal came: its pipe is readable the next time.
-            Err(_) => return Vec::new(),
-        }
-        sources
-            .into_iter()
-            .zip(polled)
-            .filter(|(_, polled)| !polled.revents().is_empty())
-            .map(|(source, _)| source)
-            .collect()
+        rustix::event::poll(&mut polled, timeout.as_ref())?;
+        let ready = sources.into_iter().zip(polled);
+        let ready = ready.filter(|(_, polled)| !polled.revents().is_empty());
+        Ok(ready.map(|(source, _)| source).collect())
     }
 
     fn sources<'a>(&'a self, mut add: impl FnMut(Source, PollFd<'a>)) {
@@ -87,7 +93,9 @@ impl Shim {
         if self.deaf_until.is_none() {
             input(Source::Listener, self.folder.listener());
         }
-        if let Some(leader) = &self.leader {
+        if let Some(leader) = self.leader.as_ref()
+            && self.unreaped_until.is_none()
+        {
             input(Source::Leader, leader.as_fd());
         }
         if let Some(pipe) = self.stdout.pipe() {
@@ -116,8 +124,12 @@ impl Shim {
 
     fn handle(&mut self, source: Source) {
         match source {
-            // Reaping is part of every turn.
-            Source::Leader => {}
+            // It was reaped before this, unless a tracer has not let go of it.
+            Source::Leader => {
+                if self.leader.is_some() {
+                    self.unreaped_until = Some(self.now() + UNREAPED_INTERVAL);
+                }
+            }
             Source::Children => self.child_signals.clear(),
             Source::EndSignal => {
                 self.end_signals.clear();
@@ -204,6 +216,10 @@ impl Shim {
     fn look_at_clock(&mut self) {
         let now = self.now();
         self.deaf_until = self.deaf_until.filter(|until| *until > now);
+        self.unreaped_until = self.unreaped_until.filter(|until| *until > now);
+        if self.is_to_thaw {
+            self.is_to_thaw = self.tree.thaw().is_err();
+        }
         let servers = self.connections.len();
         self.timers.servers(servers, now);
         if self.timers.folder_due().is_some_and(|due| due <= now) {
@@ -216,15 +232,21 @@ impl Shim {
                     self.apply(None, Event::Frozen);
                 }
             }
-            State::Killing { .. } => self.tree.kill(),
-            State::Running | State::Paused { .. } => {
+            State::Killing { .. } => {
+                // Nothing is given up on that cannot be seen.
+                if !self.kill() {
+                    return;
+                }
+            }
+            // They cut a stop short that would take longer.
+            State::Running | State::Paused { .. } | State::Stopping { .. } => {
                 let reached = self.timers.limits().find(|(at, _)| *at <= now);
                 if let Some((_, reason)) = reached {
                     let grace = self.grace();
                     self.apply(None, Event::Stop { reason, grace });
                 }
             }
-            State::Stopping { .. } | State::Ended { .. } => {}
+            State::Ended { .. } => {}
         }
         self.apply(None, Event::Tick);
     }
@@ -239,6 +261,11 @@ impl Shim {
         };
         let limits = match self.lifecycle.state() {
             State::Running | State::Paused { .. } => self.timers.limits().map(|(at, _)| at).min(),
+            // Those that are reached have been acted on.
+            State::Stopping { .. } => {
+                let limits = self.timers.limits().map(|(at, _)| at);
+                limits.filter(|at| *at > now).min()
+            }
             _ => None,
         };
         let sizes = self.sizes();
@@ -249,10 +276,12 @@ impl Shim {
             .map(report_due)
             .min();
         let folder = self.timers.folder_due();
-        [state, limits, reports, folder, self.deaf_until]
+        let thaw = self.is_to_thaw.then_some(now + FREEZE_INTERVAL);
+        let held_back = [self.deaf_until, self.unreaped_until, thaw];
+        let wakes = [state, limits, reports, folder]
             .into_iter()
-            .flatten()
-            .min()
+            .chain(held_back);
+        wakes.flatten().min()
     }
 
     /// Tells servers how long the output is by now, as often as they want to know. One that has

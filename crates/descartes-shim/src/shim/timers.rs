@@ -18,6 +18,10 @@ pub(super) const UNWATCHED_INTERVAL: Duration = Duration::from_secs(1);
 /// How long no server is let in after one could not be.
 pub(super) const DEAF_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How long the agent's first process is not looked at after it had ended and could not be reaped.
+/// That it can be is told by SIGCHLD.
+pub(super) const UNREAPED_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Pause between two looks at the agent's folder while no server is there to miss it.
 const FOLDER_INTERVAL: Duration = Duration::from_secs(30);
 /// The first pause after a loss of output, and after a look that found something missing. It doubles

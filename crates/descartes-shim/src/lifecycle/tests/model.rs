@@ -179,6 +179,12 @@ impl Model {
             }
             Event::Stop { reason, grace } => {
                 self.for_end.extend(asker);
+                let under_way = self.end.as_mut().and_then(|end| end.gentle_until.as_mut());
+                if let Some(until) = under_way
+                    && *until > now + grace
+                {
+                    *until = now + grace;
+                }
                 if self.end.is_none() {
                     step.acts.push(Act::SignalStop);
                     self.let_go(Because::Ending, step);
