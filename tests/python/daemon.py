@@ -151,6 +151,12 @@ class Daemon:
         """Pid of an agent's shim."""
         return self.record(agent, "state.json")["shim_pid"]
 
+    def template(self):
+        """Pid of the process that the server forks shims from, once it has had an agent."""
+        children = [pid for pid in pids() if parent_of(pid) == self.process.pid]
+        assert len(children) == 1, children
+        return children[0]
+
     def agent_processes(self):
         """Processes of this server's agents, by the mark in their environment."""
         agents = self.state_dir / "agents"

@@ -212,7 +212,7 @@ def test_a_payload_that_is_no_map_is_malformed(client):
     assert client.info(agent)["status"] == "running"
 
 
-@pytest.mark.parametrize("pattern", ["(", "[a-", "*", "a{2,1}", "(?P<n>"])
+@pytest.mark.parametrize("pattern", ["(", "[a-", "*", "a{2,1}", "(?P<n>", r"\w" * 2049])
 def test_a_regular_expression_that_does_not_compile_is_malformed(client, pattern):
     agent = client.spawn("echo a")["id"]
     reply = client.ask("output_query_request", agent_id=agent, stream="both", filter=pattern)

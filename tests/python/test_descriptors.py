@@ -46,6 +46,22 @@ def test_two_thousand_agents_cannot_take_the_last_descriptor(launch, connect):
     client.done(agent, "kill")
 
 
+def test_agents_that_there_is_no_descriptor_for_are_not_without_a_server(launch, connect):
+    server = launch(open_files=400, max_agents=200, runner={"orphan_timeout_secs": 15})
+    client = connect(server)
+    clock = client.spawn("exec sleep 1000", limits={"max_runtime_secs": 30})["id"]
+    config = config_for("exec sleep 1000")
+    requests = (("spawn_request", {"request_id": new_id(), "config": config}) for _ in range(100))
+    agents = {reply["agent_info"]["id"] for reply in all_replies(client, requests)}
+    # The next server has room for 75 of them.
+    server.open_files = 100
+    server.restart()
+    client = connect(server)
+    assert client.try_spawn("true")["error_code"] == "max_agents_reached"
+    client.ended_within(clock, 120)
+    assert set(running(client)) == agents
+
+
 def test_clients_that_take_every_descriptor_harm_no_agent(launch, connect):
     server = launch(open_files=256)
     client = connect(server)

@@ -1,5 +1,10 @@
 """Clients that ask for more than there is room for."""
 
+import os
+import signal
+
+import pytest
+
 MEBIBYTE = 1024 * 1024
 
 
@@ -39,3 +44,22 @@ def test_a_batch_brings_no_data_and_refuses_what_only_does(server, client, unhar
     )
     assert {result["error_code"] for result in reply["results"]} == {"unsupported_command"}
     assert server.rss_bytes() - before < 64 * MEBIBYTE
+
+
+@pytest.mark.parametrize("how", ["kill", "stop", "shutdown"])
+def test_an_end_reaches_a_stopped_shim_behind_all_that_it_has_not_read(server, connect, how):
+    sender, client = connect(server), connect(server)
+    agent = client.spawn_ready("echo ready; exec sleep 1000")
+    os.kill(server.shim(agent), signal.SIGSTOP)
+    for _ in range(3):
+        sender.send_command(agent, "write_stdin", data=bytes(8 * MEBIBYTE), offset=0)
+    # Answered when those before it are under way.
+    sender.health()
+    if how == "shutdown":
+        assert server.stop() == 0
+        assert server.agent_processes() == []
+        server.start()
+        assert client.info(agent)["end_reason"] == "server_shutdown"
+    else:
+        sender.send_command(agent, how)
+        assert client.ended(agent)["status"] == "terminated"

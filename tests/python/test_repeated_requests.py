@@ -1,7 +1,9 @@
 """A request that is sent again starts no second agent, whatever happened between."""
 
 import json
+import os
 import random
+import signal
 import time
 
 from client import Client, config_for, new_id
@@ -35,6 +37,23 @@ def test_one_request_on_many_connections_at_once_starts_one_agent(server, connec
     assert len(clients[0].list()["agents"]) == len(requests)
     eventually(lambda: len(runs(server)) >= len(requests), "every agent's line")
     assert runs(server) == [str(i) for i in range(10)]
+
+
+def test_a_spawn_that_was_given_up_never_runs_and_one_that_is_sent_again_runs_once(
+    server, connect
+):
+    client = connect(server)
+    client.ended(client.spawn("true")["id"])
+    id, task = new_id(), "echo once >> runs"
+    os.kill(server.template(), signal.SIGSTOP)
+    reply = client.try_spawn(task, request_id=id, timeout_secs=1)
+    assert reply["error_code"] == "timeout", reply
+    # The server replaces a template that does not answer.
+    reply = client.try_spawn(task, request_id=id, timeout_secs=60)
+    assert reply["success"], reply
+    client.ended(reply["agent_info"]["id"])
+    assert runs(server) == ["once"]
+    assert len(client.list()["agents"]) == 2
 
 
 def test_a_server_that_is_killed_at_any_moment_starts_every_agent_once(server):

@@ -94,13 +94,6 @@ def test_without_any_time_agents_are_killed_at_once(launch, connect):
     assert (info["end_reason"], info["exit_signal"]) == ("server_shutdown", signal.SIGKILL)
 
 
-def template(server):
-    """The process that the server forks shims from."""
-    children = [pid for pid in pids() if parent_of(pid) == server.process.pid]
-    assert len(children) == 1, children
-    return children[0]
-
-
 @pytest.fixture
 def stalled():
     """Has servers stall in the middle of a spawn, by a template that stands still."""
@@ -110,7 +103,7 @@ def stalled():
         # The first agent is what makes the template.
         client.ended(client.spawn("true", stdin="null")["id"])
         folder = server.state_dir / "agents"
-        pid, count = template(server), len(os.listdir(folder))
+        pid, count = server.template(), len(os.listdir(folder))
         os.kill(pid, signal.SIGSTOP)
         stopped.append(pid)
         config = config_for(task)

@@ -124,7 +124,8 @@ impl ZmqAgentServer {
 
     /// Stops the server: no new agents, running ones stopped together and killed when their time
     /// is over, requests answered, events sent, sockets closed. Returns when all of that is done,
-    /// `shutdown_timeout_secs` after the call at the latest; at once if the server does not run.
+    /// `shutdown_timeout_secs`, or a second, after the call at the latest; at once if the server does
+    /// not run.
     /// With [`OnShutdown::Detach`](crate::OnShutdown::Detach) agents go on. A start that is under way
     /// is given up.
     ///

@@ -50,3 +50,6 @@ pub const MAX_TIMES_IN_REPLY: usize = 4096;
 
 /// The most lines in one `output_query_response`, or in one stream of a `query_output`.
 pub const MAX_LINES_IN_REPLY: usize = 65_536;
+
+/// Most bytes of the regular expression in an `output_query_request`.
+pub const MAX_FILTER_BYTES: usize = 4 * 1024;

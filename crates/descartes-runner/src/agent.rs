@@ -23,6 +23,7 @@ mod readers;
 mod reading;
 mod state;
 
+pub(crate) use end::in_words;
 pub(crate) use origin::Origin;
 pub use readers::Reading;
 pub(crate) use state::AgentState;
@@ -131,6 +132,8 @@ pub(crate) struct Commands {
     ordinary: mpsc::Sender<Order>,
     /// For kills that find the queue full: nothing else may keep an agent alive.
     kills: mpsc::Sender<Order>,
+    /// How many in the queue shall end the agent.
+    endings: watch::Sender<usize>,
     /// Cancelled when the server goes and leaves the agent to itself.
     leaving: CancellationToken,
 }
@@ -140,19 +143,30 @@ pub(crate) struct Commands {
 pub(crate) struct Orders {
     pub(crate) ordinary: mpsc::Receiver<Order>,
     pub(crate) kills: mpsc::Receiver<Order>,
+    pub(crate) endings: watch::Sender<usize>,
+}
+
+impl Order {
+    /// Whether it shall end the agent.
+    pub(crate) fn ends(&self) -> bool {
+        matches!(self.command, Command::Stop { .. } | Command::Kill { .. })
+    }
 }
 
 /// The two ends of one agent's queues, in a server that is there until `leaving`.
 pub(crate) fn queues(leaving: &CancellationToken) -> (Commands, Orders) {
     let (ordinary, ordinary_orders) = mpsc::channel(COMMANDS_MAX);
     let (kills, kill_orders) = mpsc::channel(KILLS_MAX);
+    let endings = watch::Sender::new(0);
     let orders = Orders {
         ordinary: ordinary_orders,
         kills: kill_orders,
+        endings: endings.clone(),
     };
     let commands = Commands {
         ordinary,
         kills,
+        endings,
         leaving: leaving.clone(),
     };
     (commands, orders)
@@ -160,14 +174,24 @@ pub(crate) fn queues(leaving: &CancellationToken) -> (Commands, Orders) {
 
 impl Commands {
     fn send(&self, order: Order) -> Result<(), mpsc::error::TrySendError<Order>> {
-        match self.ordinary.try_send(order) {
-            Err(mpsc::error::TrySendError::Full(order))
-                if matches!(order.command, Command::Kill { .. }) =>
-            {
-                self.kills.try_send(order)
+        let place = match self.ordinary.try_reserve() {
+            Ok(place) => place,
+            Err(mpsc::error::TrySendError::Closed(())) => {
+                return Err(mpsc::error::TrySendError::Closed(order));
             }
-            sent => sent,
+            Err(mpsc::error::TrySendError::Full(())) => {
+                if matches!(order.command, Command::Kill { .. }) {
+                    return self.kills.try_send(order);
+                }
+                return Err(mpsc::error::TrySendError::Full(order));
+            }
+        };
+        // Before its receiver can count it out.
+        if order.ends() {
+            self.endings.send_modify(|count| *count += 1);
         }
+        place.send(order);
+        Ok(())
     }
 }
 

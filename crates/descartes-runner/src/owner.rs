@@ -9,21 +9,21 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use descartes_shim::record::{EndReason, Exit};
+use descartes_shim::record::Exit;
 use descartes_shim::wire::{
     self, Command, Hello, Message, Outcome, Paused, Refusal, Request, Sizes,
 };
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
-use crate::agent::{Agent, AgentState, COMMANDS_MAX, Order, Orders};
+use crate::agent::{Agent, AgentState, COMMANDS_MAX, Order, Orders, in_words};
 use crate::awake::{self, Awake};
 use crate::descriptors::{Descriptor, Descriptors};
 use crate::link::Link;
 use crate::observer::Observer;
 use crate::summary::{self, Summary};
-use crate::watcher::Watcher;
-use search::{Shim, look_for_shim};
+use crate::watcher::{LastWord, Watcher};
+use search::{Contact, Shim, look_for_shim};
 
 mod search;
 pub(crate) use search::lost;
@@ -57,6 +57,7 @@ pub(crate) struct Owner {
     descriptor: Option<Descriptor>,
     descriptors: Descriptors,
     orders: Orders,
+    endings: watch::Receiver<usize>,
     observer: Arc<dyn Observer>,
     waiting: HashMap<u64, Order>,
     /// Who waits for the end, until it is in the state.
@@ -78,6 +79,8 @@ pub(crate) struct Owner {
 #[derive(Debug)]
 enum Event {
     Order(Order),
+    /// An order is queued that shall end the agent.
+    ToEnd,
     Message(Message),
     LinkBroke(io::Error),
     Attention,
@@ -108,6 +111,7 @@ impl Owner {
             link: connection.link,
             descriptor: connection.descriptor,
             descriptors: connection.descriptors,
+            endings: orders.endings.subscribe(),
             orders,
             observer,
             waiting: HashMap::new(),
@@ -137,16 +141,24 @@ impl Owner {
     }
 
     async fn next_event(&mut self) -> Event {
-        let takes_orders =
-            self.waiting.len() < COMMANDS_MAX && self.link.unsent() < UNSENT_BYTES_MAX;
+        // What shall end the agent waits for nothing, nor does what was queued before it.
+        let is_to_end = *self.endings.borrow_and_update() > 0;
+        let has_room = self.waiting.len() < COMMANDS_MAX && self.link.unsent() < UNSENT_BYTES_MAX;
+        let takes_orders = has_room || is_to_end;
         let look_due = self.look_due.unwrap_or_else(Instant::now);
         tokio::select! {
             message = self.link.next() => match message {
                 Ok(message) => Event::Message(message),
                 Err(error) => Event::LinkBroke(error),
             },
-            Some(order) = self.orders.ordinary.recv(), if takes_orders => Event::Order(order),
+            Some(order) = self.orders.ordinary.recv(), if takes_orders => {
+                if order.ends() {
+                    self.orders.endings.send_modify(|count| *count -= 1);
+                }
+                Event::Order(order)
+            }
             Some(order) = self.orders.kills.recv() => Event::Order(order),
+            Ok(()) = self.endings.changed(), if !takes_orders => Event::ToEnd,
             Ok(()) = self.attention.changed() => Event::Attention,
             () = tokio::time::sleep_until(self.output_due), if self.output_pending => Event::OutputDue,
             () = tokio::time::sleep_until(look_due), if self.look_due.is_some() => Event::LookDue,
@@ -156,6 +168,8 @@ impl Owner {
     async fn handle(&mut self, event: Event) -> Option<End> {
         match event {
             Event::Order(order) => self.forward(order),
+            // Orders are taken again.
+            Event::ToEnd => {}
             Event::Message(message) => return self.hear(message),
             Event::LinkBroke(error) => return self.relink(error).await,
             Event::Attention => self.tell_attention(),
@@ -166,7 +180,7 @@ impl Owner {
     }
 
     fn forward(&mut self, order: Order) {
-        let ends = ends(&order);
+        let ends = order.ends();
         let id = self.request(order.command.clone(), &order.data);
         self.waiting.insert(id, order);
         if ends {
@@ -178,7 +192,7 @@ impl Owner {
     fn keep_awake(&mut self) {
         let shim = self.agent.state().stopped_shim();
         self.awake.wake(self.agent.id, shim, "the agent has ended");
-        let is_ending = !self.end_waiters.is_empty() || self.waiting.values().any(ends);
+        let is_ending = !self.end_waiters.is_empty() || self.waiting.values().any(Order::ends);
         self.look_due = is_ending.then(|| Instant::now() + awake::INTERVAL);
     }
 
@@ -282,7 +296,12 @@ impl Owner {
         loop {
             let agent = Arc::clone(&self.agent);
             let may_connect = self.descriptor.is_some();
-            let looking = tokio::task::spawn_blocking(move || look_for_shim(&agent, may_connect));
+            let contact = if may_connect {
+                Contact::Lasting
+            } else {
+                Contact::Brief
+            };
+            let looking = tokio::task::spawn_blocking(move || look_for_shim(&agent, contact));
             match looking.await {
                 Ok(Ok(Shim::Connected(stream))) => match Link::new(stream) {
                     Ok(link) => {
@@ -316,11 +335,11 @@ impl Owner {
 
     /// Puts the end into the state, frees the agent's place, and tells everybody.
     async fn finish(mut self, exit: Exit) {
-        let mut interrupted = false;
+        let mut last_word = LastWord::Said;
         if let Some(watcher) = self.watcher.take() {
-            let said_last_word = watcher.finish(exit.stdout.bytes).await;
-            interrupted = exit.exit_code == Some(0) && !said_last_word;
+            last_word = watcher.finish(exit.stdout.bytes).await;
         }
+        let interrupted = exit.exit_code == Some(0) && last_word == LastWord::Missing;
         if !exit.left_over.is_empty() {
             tracing::error!(agent = %self.agent.id, pids = ?exit.left_over, "processes of an agent could not be killed");
         }
@@ -335,7 +354,10 @@ impl Owner {
                 .update(state.change(self.agent.id, Some(in_words(&exit))));
             Summary::of(&state)
         };
-        summary::write(&self.agent, summary).await;
+        // The next start may be able to read it.
+        if last_word != LastWord::Unreadable {
+            summary::write(&self.agent, summary).await;
+        }
         self.agent
             .progress
             .send_replace(self.agent.state().progress());
@@ -353,36 +375,4 @@ impl Owner {
             let _ = order.reply.send(Outcome::Refused(Refusal::Ending));
         }
     }
-}
-
-fn ends(order: &Order) -> bool {
-    matches!(order.command, Command::Stop { .. } | Command::Kill { .. })
-}
-
-fn in_words(exit: &Exit) -> String {
-    let how = how_in_words(exit);
-    if exit.left_over.is_empty() {
-        return how;
-    }
-    format!("{how}; processes {:?} could not be killed", exit.left_over)
-}
-
-fn how_in_words(exit: &Exit) -> String {
-    let how = match (exit.exit_code, exit.exit_signal) {
-        (Some(code), _) => format!("exited with code {code}"),
-        (None, Some(signal)) => format!("ended by signal {signal}"),
-        (None, None) => "ended without an exit code".to_owned(),
-    };
-    let why = match exit.reason {
-        EndReason::Exited => return how,
-        EndReason::Stopped => "stopped",
-        EndReason::Killed => "killed",
-        EndReason::Timeout => "stopped at its runtime limit",
-        EndReason::IdleTimeout => "stopped for its silence",
-        EndReason::ServerShutdown => "stopped by the server's shutdown",
-        EndReason::Orphaned => "stopped because no server watched it",
-        EndReason::MemoryLimit => "killed at its memory limit",
-        EndReason::Lost => "lost its shim",
-    };
-    format!("{why}; {how}")
 }

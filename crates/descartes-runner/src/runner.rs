@@ -24,6 +24,7 @@ use crate::spawns::Spawns;
 use crate::store::Store;
 
 mod adopt;
+mod blocking;
 mod departure;
 mod health;
 mod retention;
@@ -159,7 +160,7 @@ impl LocalProcessRunner {
             );
         }
         let opening = config.clone();
-        let files = spawn::blocking(move || open_files(&opening));
+        let files = blocking::blocking(move || open_files(&opening));
         let (store, spawns, cgroups) = tokio::select! {
             files = files => files??,
             () = &mut given_up => return Err(OpenError::GivenUp),

@@ -127,6 +127,15 @@ impl Spawns {
         self.set(spawn, Outcome::Started(id));
     }
 
+    /// The request led to nothing, unless it is known by now that it did: it may be sent again.
+    pub(crate) fn give_up(&self, spawn: &SpawnKey, _pending: &Pending) {
+        let key = (spawn.client.clone(), spawn.request_id.clone());
+        let mut known = self.known();
+        if let Some(Outcome::Pending(_)) = known.get(&key).map(|known| &known.outcome) {
+            known.remove(&key);
+        }
+    }
+
     /// The request was refused: it may be sent again.
     pub(crate) fn refused(&self, spawn: &SpawnKey) {
         let key = (spawn.client.clone(), spawn.request_id.clone());

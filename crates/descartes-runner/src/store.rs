@@ -229,6 +229,13 @@ impl Store {
         Ok(Look { found, damaged })
     }
 
+    /// Which request an agent was spawned for, where that can be read. Blocks.
+    pub(crate) fn spawn_key(&self, id: AgentId) -> Option<SpawnKey> {
+        let spec: Spec = readable(&self.agent_dir(id), record::SPEC).ok()??;
+        let notes: Notes = serde_json::from_value(spec.owner).ok()?;
+        Some(notes.spawn)
+    }
+
     /// Moves a folder that cannot be understood out of the way, with the reason beside it.
     pub(crate) fn set_aside(&self, name: &str, reason: &str) -> io::Result<PathBuf> {
         self.move_to_damaged(&self.root.join("agents").join(name), name, reason)
@@ -359,7 +366,12 @@ fn whole<T: Record>(
     damaged: &mut Vec<Damage>,
 ) -> io::Result<Option<T>> {
     match record::read(dir, name) {
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::InvalidData | io::ErrorKind::IsADirectory
+            ) =>
+        {
             damaged.push(Damage {
                 record: name,
                 reason: error.to_string(),

@@ -2,17 +2,31 @@
 
 use std::time::Instant;
 
-use descartes_protocol::limits::MAX_LINES_IN_REPLY;
+use descartes_protocol::limits::{MAX_FILTER_BYTES, MAX_LINES_IN_REPLY};
 use descartes_protocol::{OutputQueryRequest, OutputQueryResponse, Stream, StreamSelection};
 use descartes_runner::{AgentError, AgentHandle, LineQuery, Lines};
-use regex::bytes::RegexBuilder;
+use regex::bytes::{Regex, RegexBuilder};
 
 use super::{Handlers, LINES_BYTES_MAX, Refusal};
 use crate::dispatch::Dispatched;
 use crate::stats::count;
 
 /// Memory that one compiled expression may take, in bytes.
-const FILTER_BYTES_MAX: usize = 1024 * 1024;
+const COMPILED_BYTES_MAX: usize = 1024 * 1024;
+
+/// The parser takes many times the length of an expression, so that is bounded first.
+fn compile(filter: &str) -> Result<Regex, AgentError> {
+    if filter.len() > MAX_FILTER_BYTES {
+        let length = filter.len();
+        let message = format!("it has {length} bytes, and may have {MAX_FILTER_BYTES}");
+        return Err(AgentError::Filter(message));
+    }
+    RegexBuilder::new(filter)
+        .size_limit(COMPILED_BYTES_MAX)
+        .dfa_size_limit(COMPILED_BYTES_MAX)
+        .build()
+        .map_err(|error| AgentError::Filter(error.to_string()))
+}
 
 impl Handlers {
     pub(super) fn output_query(&self, request: OutputQueryRequest) -> Dispatched {
@@ -26,14 +40,8 @@ impl Handlers {
 
     async fn find_lines(&self, request: &OutputQueryRequest) -> Result<Lines, Refusal> {
         let agent = self.agent(request.agent_id)?;
-        let filter = match request.filter.as_deref() {
-            Some(filter) => Some(
-                RegexBuilder::new(filter)
-                    .size_limit(FILTER_BYTES_MAX)
-                    .dfa_size_limit(FILTER_BYTES_MAX)
-                    .build()
-                    .map_err(|error| AgentError::Filter(error.to_string()))?,
-            ),
+        let filter = match &request.filter {
+            Some(filter) => Some(compile(filter)?),
             None => None,
         };
         let query = LineQuery {
@@ -59,6 +67,8 @@ impl Handlers {
         mut query: LineQuery,
     ) -> Result<Lines, AgentError> {
         query.limit = query.limit.min(MAX_LINES_IN_REPLY as u64);
+        // From now on: it waits for its turn.
+        let _reading = agent.reading()?;
         let turn = self.shared.searches.acquire();
         let turn = tokio::time::timeout_at(query.deadline.into(), turn).await;
         // The semaphore is never closed.

@@ -11,9 +11,10 @@ use descartes_runner::{
     READ_LEASE,
 };
 use descartes_transport::{Endpoint, EventSocket, Limits, RequestSocket, ServerSecurity};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::address;
+use super::address::{self, Told};
 use super::requests::Requests;
 use super::{Phase, Run, Serving, ZmqAgentServer};
 use crate::config::{OnShutdown, SecurityMode, Settled, ZmqServerConfig, host_name};
@@ -93,16 +94,26 @@ pub(super) async fn run(server: &ZmqAgentServer, run: &Run) -> AgentResult<()> {
     let told = address::tell(address, settled.state_dir.clone(), closing.clone()).await;
     server.serves(serving);
     let outcome = serve(server, run, requests, &runner, closing).await;
-    told.take_back().await;
+    let end = departure_time(config, run).await.end();
+    close(told, publisher, end).await;
+    tracing::info!("stopped");
+    outcome
+}
+
+/// Takes back what lets clients find the server, and sends the last events, by `end`.
+async fn close(told: Told, publisher: Option<JoinHandle<()>>, end: tokio::time::Instant) {
+    if tokio::time::timeout_at(end, told.take_back())
+        .await
+        .is_err()
+    {
+        tracing::warn!("the state folder hangs: clients may look for this server in vain");
+    }
     if let Some(publisher) = publisher {
-        let end = departure_time(config, run).await.end();
         // A publisher that panicked has nothing left to send.
         if tokio::time::timeout_at(end, publisher).await.is_err() {
             tracing::warn!("subscribers are left that do not take their events");
         }
     }
-    tracing::info!("stopped");
-    outcome
 }
 
 /// Takes the state folder and the agents in it; as many of them as it can until a stop that is asked

@@ -46,3 +46,32 @@ pub(super) fn exit_data(exit: &Exit) -> Raw {
     data.str("end_reason", end_reason(exit.reason).as_str())
         .finish()
 }
+
+/// How an agent ended, for people.
+pub(crate) fn in_words(exit: &Exit) -> String {
+    let how = how_in_words(exit);
+    if exit.left_over.is_empty() {
+        return how;
+    }
+    format!("{how}; processes {:?} could not be killed", exit.left_over)
+}
+
+fn how_in_words(exit: &Exit) -> String {
+    let how = match (exit.exit_code, exit.exit_signal) {
+        (Some(code), _) => format!("exited with code {code}"),
+        (None, Some(signal)) => format!("ended by signal {signal}"),
+        (None, None) => "ended without an exit code".to_owned(),
+    };
+    let why = match exit.reason {
+        record::EndReason::Exited => return how,
+        record::EndReason::Stopped => "stopped",
+        record::EndReason::Killed => "killed",
+        record::EndReason::Timeout => "stopped at its runtime limit",
+        record::EndReason::IdleTimeout => "stopped for its silence",
+        record::EndReason::ServerShutdown => "stopped by the server's shutdown",
+        record::EndReason::Orphaned => "stopped because no server watched it",
+        record::EndReason::MemoryLimit => "killed at its memory limit",
+        record::EndReason::Lost => "lost its shim",
+    };
+    format!("{why}; {how}")
+}

@@ -77,8 +77,9 @@ impl AgentState {
                 session_id: summary.session_id,
                 model: summary.model,
             };
-            if let Phase::Finished { status, .. } = &mut finished.phase {
-                *status = summary.status;
+            if let Phase::Finished { status, exit } = &mut finished.phase {
+                // The record of the end has the last word: it may have been lost meanwhile.
+                *status = final_status(exit, summary.status == AgentStatus::Failed);
             }
         }
         finished

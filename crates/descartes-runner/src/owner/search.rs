@@ -1,9 +1,10 @@
 //! Where a shim is that is not connected: still there, between two states, or gone.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use descartes_shim::record::{self, EndReason, Exit, Spec, State, StreamEnd, WallTime};
 use descartes_shim::segments;
@@ -15,6 +16,9 @@ use crate::eradicate::{Remains, eradicate};
 use crate::link;
 use crate::store::{self, LockState};
 
+/// How long a shim may take to greet a server that has no descriptor for it.
+const GREETING_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Where a shim is that closed its connection.
 pub(super) enum Shim {
     Connected(UnixStream),
@@ -23,15 +27,31 @@ pub(super) enum Shim {
     Gone(Exit),
 }
 
-/// Looks where the agent's shim is, and buries the agent if it has gone. Connects only if the server
-/// has a descriptor for it. Blocks.
-pub(super) fn look_for_shim(agent: &Agent, may_connect: bool) -> io::Result<Shim> {
+/// For how long a shim is connected to.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Contact {
+    /// The server has a descriptor for it.
+    Lasting,
+    /// Just so that it sees that there is a server, and does not stop its agent for want of one.
+    Brief,
+}
+
+/// Looks where the agent's shim is, and buries the agent if it has gone. Blocks.
+pub(super) fn look_for_shim(agent: &Agent, contact: Contact) -> io::Result<Shim> {
     let dir = &agent.dir;
     match store::lock_state(dir)? {
-        LockState::Held if may_connect => {
-            return Ok(link::connect(dir).map_or(Shim::Between, Shim::Connected));
+        LockState::Held => {
+            let Ok(stream) = link::connect(dir) else {
+                return Ok(Shim::Between);
+            };
+            return Ok(match contact {
+                Contact::Lasting => Shim::Connected(stream),
+                Contact::Brief => {
+                    await_greeting(stream);
+                    Shim::Between
+                }
+            });
         }
-        LockState::Held => return Ok(Shim::Between),
         // It makes its lock, and its folder, anew.
         LockState::Missing if lives(agent)? => return Ok(Shim::Between),
         LockState::Missing | LockState::Free => {}
@@ -50,6 +70,16 @@ pub(super) fn look_for_shim(agent: &Agent, may_connect: bool) -> io::Result<Shim
         known,
     })?;
     Ok(Shim::Gone(lost(dir, told, &left)))
+}
+
+/// Stays until the shim has noticed: it speaks first.
+fn await_greeting(mut stream: UnixStream) {
+    let greeted = stream
+        .set_nonblocking(false)
+        .and_then(|()| stream.set_read_timeout(Some(GREETING_PATIENCE)))
+        .and_then(|()| stream.read(&mut [0]));
+    // It may be gone, or stand still: the next look tells.
+    drop(greeted);
 }
 
 fn lives(agent: &Agent) -> io::Result<bool> {

@@ -2,30 +2,28 @@
 
 use std::io;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use descartes_protocol::AgentId;
 use descartes_shim::cgroup;
 use descartes_shim::record::{self, Exit, Spec, State};
-use descartes_shim::segments;
 use descartes_shim::wire::Sizes;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::LocalProcessRunner;
-use super::spawn::blocking;
+use super::blocking::blocking;
 use crate::agent::{Agent, AgentHandle, AgentState, Origin};
 use crate::eradicate::{Known, Remains, eradicate};
 use crate::error::OpenError;
 use crate::link;
-use crate::output;
 use crate::owner;
-use crate::parser::{Observation, Parser, ParserKind};
+use crate::parser::ParserKind;
 use crate::spawns::Claim;
 use crate::store::{Damage, Found, Look, Notes, SpawnKey};
 use crate::summary::{self, Summary};
+use crate::watcher::{self, LastWord};
 use living::Alive;
 
 mod living;
@@ -184,7 +182,14 @@ impl LocalProcessRunner {
                 spawn: Some(spawn),
                 why: format!("its shim died: {error}"),
             },
-            Ok(Err(error)) => undecided(format!("failed to look at its folder: {error}")),
+            Ok(Err(error)) => {
+                let runner = self.clone();
+                let spawn = blocking(move || runner.inner.store.spawn_key(id)).await;
+                Step::Undecided {
+                    spawn: spawn.ok().flatten(),
+                    why: format!("failed to look at its folder: {error}"),
+                }
+            }
             Ok(Ok(Looked::Nothing)) => Step::Decided,
             // Or by a runtime that is shutting down.
             Err(_) => undecided("the look at its folder was cut short by a fault".to_owned()),
@@ -278,12 +283,15 @@ impl LocalProcessRunner {
         let mut agent_state = AgentState::finished(origin, exit.clone(), known);
         if unread {
             // The server died between the agent's end and its summary.
-            let (said, last_word) = read_all(&dir, notes.parser, stdout_end);
+            let (said, last_word) = watcher::read_all(&dir, notes.parser, stdout_end);
             for observation in said {
                 agent_state.observe(observation);
             }
-            agent_state.finish(exit, exit_code == Some(0) && !last_word);
-            if let Err(error) = summary::keep(&dir, &Summary::of(&agent_state)) {
+            let interrupted = exit_code == Some(0) && last_word == LastWord::Missing;
+            agent_state.finish(exit, interrupted);
+            if last_word != LastWord::Unreadable
+                && let Err(error) = summary::keep(&dir, &Summary::of(&agent_state))
+            {
                 tracing::warn!(agent = %id, %error, "failed to write an agent's summary");
             }
         }
@@ -369,30 +377,4 @@ impl LocalProcessRunner {
             }
         }
     }
-}
-
-/// Everything that a finished agent said of itself, as far as it can be read, and whether it said
-/// its last word. Blocks.
-fn read_all(dir: &Path, kind: ParserKind, end: u64) -> (Vec<Observation>, bool) {
-    const CHUNK_BYTES: usize = 256 * 1024;
-    let stdout = output::stream_dir(dir, descartes_protocol::Stream::Stdout);
-    let mut parser = Parser::new(kind);
-    let mut said = Vec::new();
-    let mut offset = 0;
-    while offset < end {
-        let Ok(chunk) = segments::read(&stdout, offset, CHUNK_BYTES) else {
-            break;
-        };
-        if chunk.data.is_empty() {
-            break;
-        }
-        if chunk.offset > offset {
-            said.extend(parser.gap());
-        }
-        offset = chunk.offset + chunk.data.len() as u64;
-        said.extend(parser.feed(&chunk.data));
-    }
-    said.extend(parser.finish());
-    let last_word = parser.saw_result() || !kind.expects_result();
-    (said, last_word)
 }

@@ -9,7 +9,7 @@ use descartes_protocol::AgentId;
 use descartes_shim::record;
 use tokio::task::JoinSet;
 
-use super::spawn::blocking;
+use super::blocking::blocking;
 use super::{AgentRunner, LocalProcessRunner};
 use crate::agent::AgentHandle;
 

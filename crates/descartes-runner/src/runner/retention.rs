@@ -14,7 +14,7 @@ use descartes_protocol::Stream;
 use descartes_shim::cgroup;
 use descartes_shim::record::{self, WallTime};
 
-use super::spawn::blocking;
+use super::blocking::blocking;
 use super::{AgentRunner, LocalProcessRunner};
 use crate::agent::AgentHandle;
 use crate::output;

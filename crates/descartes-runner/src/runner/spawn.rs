@@ -13,13 +13,15 @@ use descartes_shim::wire::{Hello, Message};
 use sha2::{Digest, Sha256};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
+use super::blocking::{Interrupted, blocking};
 use super::{LocalProcessRunner, SpawnOrder, Spawned};
 use crate::admission::Place;
 use crate::agent::{self, Agent, AgentHandle, AgentState};
 use crate::awake::{self, Awake};
 use crate::descriptors::Descriptor;
-use crate::error::{OpenError, SpawnError};
+use crate::error::SpawnError;
 use crate::link::Link;
 use crate::owner::{Connection, Owner};
 use crate::prepare::{self, Surroundings};
@@ -39,6 +41,20 @@ struct Launched {
 
 /// A shim that was forked, and the connection to it.
 type Fresh = (Launched, UnixStream);
+
+/// A request for an agent that is under way, and for as long as something of it has to be undone.
+struct Undecided {
+    runner: LocalProcessRunner,
+    key: SpawnKey,
+    /// Dropped last: whoever waits for the same request finds it decided.
+    pending: Pending,
+}
+
+impl Drop for Undecided {
+    fn drop(&mut self) {
+        self.runner.inner.spawns.give_up(&self.key, &self.pending);
+    }
+}
 
 /// What an agent counts for, from before anything of it exists.
 struct Claims {
@@ -81,25 +97,34 @@ impl LocalProcessRunner {
     ) -> Result<Spawned, SpawnError> {
         let runner = self.clone();
         let task = self.inner.spawning.spawn(async move {
-            let mut started = runner.spawn_new(order, key.clone()).await;
+            let request = Arc::new(Undecided {
+                runner: runner.clone(),
+                key,
+                pending,
+            });
+            let mut started = runner.spawn_new(order, &request).await;
             if let Err(SpawnError::Start { .. }) = &started
                 && runner.inner.giving_up.is_cancelled()
             {
                 // Whatever the cause was, this is what to know of it.
                 started = Err(SpawnError::ShuttingDown);
             }
-            match &started {
-                Ok(spawned) => runner.inner.spawns.started(&key, spawned.agent.id()),
-                Err(_) => runner.inner.spawns.refused(&key),
+            if let Ok(spawned) = &started {
+                runner
+                    .inner
+                    .spawns
+                    .started(&request.key, spawned.agent.id());
             }
-            // Whoever waits for the same request finds it decided.
-            drop(pending);
             started
         });
         task.await.map_err(Interrupted)?
     }
 
-    async fn spawn_new(&self, order: SpawnOrder, key: SpawnKey) -> Result<Spawned, SpawnError> {
+    async fn spawn_new(
+        &self,
+        order: SpawnOrder,
+        request: &Arc<Undecided>,
+    ) -> Result<Spawned, SpawnError> {
         let deadline = Instant::now() + order.timeout;
         let after = order.timeout;
         // Looked at before a place is taken: what can never start is not told to try again later.
@@ -118,12 +143,15 @@ impl LocalProcessRunner {
             place: self.inner.admission.enter()?,
             descriptor: self.inner.descriptors.take()?,
         };
-        let runner = self.clone();
-        let mut launching = tokio::task::spawn_blocking(move || runner.launch(&order, key));
+        let (runner, key) = (self.clone(), request.key.clone());
+        let given_up = self.inner.giving_up.child_token();
+        let asked = given_up.clone();
+        let mut launching = tokio::task::spawn_blocking(move || runner.launch(&order, key, &asked));
         let launched = match self.in_time(deadline, after, &mut launching).await {
             Ok(launched) => launched.map_err(Interrupted)??,
             Err(error) => {
-                self.undo_late(launching, claims);
+                given_up.cancel();
+                self.undo_late(launching, claims, Arc::clone(request));
                 return Err(error);
             }
         };
@@ -147,19 +175,30 @@ impl LocalProcessRunner {
     }
 
     /// Undoes a spawn that hangs in the file system, whenever it comes out of it. Until then the
-    /// agent counts.
-    fn undo_late(&self, launching: JoinHandle<Result<Fresh, SpawnError>>, claims: Claims) {
+    /// agent counts, and who asks for it again waits.
+    fn undo_late(
+        &self,
+        launching: JoinHandle<Result<Fresh, SpawnError>>,
+        claims: Claims,
+        request: Arc<Undecided>,
+    ) {
         let runner = self.clone();
         self.inner.tasks.spawn(async move {
             if let Ok(Ok((launched, _))) = launching.await {
                 runner.undo(launched).await;
             }
-            drop(claims);
+            drop((claims, request));
         });
     }
 
-    /// Everything up to the fork of the shim. Blocks.
-    fn launch(&self, order: &SpawnOrder, key: SpawnKey) -> Result<Fresh, SpawnError> {
+    /// Everything up to the fork of the shim, which does not come where the spawn has been given up
+    /// by then. Blocks.
+    fn launch(
+        &self,
+        order: &SpawnOrder,
+        key: SpawnKey,
+        given_up: &CancellationToken,
+    ) -> Result<Fresh, SpawnError> {
         let id = AgentId::generate();
         let surroundings = Surroundings {
             config: &self.inner.config,
@@ -177,7 +216,7 @@ impl LocalProcessRunner {
             .store
             .create(id, &spec)
             .map_err(failed("create the agent's folder"))?;
-        match self.fork(&dir, &lock) {
+        match self.fork(&dir, &lock, given_up) {
             Ok((connection, shim)) => {
                 let launched = Launched {
                     id,
@@ -340,34 +379,4 @@ fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
-}
-
-/// Runs what blocks where it may.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Interrupted> {
-    tokio::task::spawn_blocking(work).await.map_err(Interrupted)
-}
-
-/// Work that was given up because the runtime is shutting down, or that panicked.
-#[derive(Debug)]
-pub(super) struct Interrupted(tokio::task::JoinError);
-
-impl From<Interrupted> for SpawnError {
-    fn from(Interrupted(error): Interrupted) -> Self {
-        Self::Start {
-            action: "carry out the spawn".to_owned(),
-            source: io::Error::other(error),
-        }
-    }
-}
-
-impl From<Interrupted> for OpenError {
-    fn from(Interrupted(error): Interrupted) -> Self {
-        Self::Storage {
-            action: "open",
-            path: "the state folder".into(),
-            source: io::Error::other(error),
-        }
-    }
 }

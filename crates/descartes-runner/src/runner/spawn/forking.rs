@@ -12,6 +12,7 @@ use descartes_shim::record::{self, Spec};
 use descartes_shim::template::{ForkError, Template};
 use descartes_shim::tree::{Process, ProcessKey};
 use rustix::net::RecvFlags;
+use tokio_util::sync::CancellationToken;
 
 use crate::eradicate::{Known, Remains, eradicate};
 use crate::runner::LocalProcessRunner;
@@ -28,10 +29,16 @@ type Forked = (UnixStream, Option<ProcessKey>);
 
 impl LocalProcessRunner {
     /// Has the template fork the shim of the agent whose folder and lock these are, with a new
-    /// template where there is none. Blocks.
-    pub(super) fn fork(&self, dir: &File, lock: &File) -> io::Result<Forked> {
+    /// template where there is none, unless the spawn has been `given_up` by then. Blocks.
+    pub(super) fn fork(
+        &self,
+        dir: &File,
+        lock: &File,
+        given_up: &CancellationToken,
+    ) -> io::Result<Forked> {
         let turn = self.inner.template_turn.lock();
         let _turn = turn.unwrap_or_else(PoisonError::into_inner);
+        is_wanted(given_up)?;
         let running = self.template().clone();
         if let Some(running) = running {
             if let Some(forked) = ask(&running, dir, lock)? {
@@ -39,9 +46,7 @@ impl LocalProcessRunner {
             }
             tracing::warn!("the template of the shims is gone; starting another");
         }
-        if self.inner.giving_up.is_cancelled() {
-            return Err(io::Error::other("the server is shutting down"));
-        }
+        is_wanted(given_up)?;
         let fresh = Arc::new(Template::start()?);
         *self.template() = Some(Arc::clone(&fresh));
         ask(&fresh, dir, lock)?
@@ -87,6 +92,14 @@ impl LocalProcessRunner {
             std::thread::sleep(UNSEEN_INTERVAL);
         }
     }
+}
+
+/// Who was answered already that the spawn has failed shall have no agent.
+fn is_wanted(given_up: &CancellationToken) -> io::Result<()> {
+    if given_up.is_cancelled() {
+        return Err(io::Error::other("the spawn was given up"));
+    }
+    Ok(())
 }
 
 /// `None` where the template is gone and has left no shim.
