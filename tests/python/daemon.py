@@ -143,6 +143,11 @@ class Daemon:
         """Memory that the server holds."""
         return rss_bytes(self.process.pid)
 
+    def peak_rss_bytes(self):
+        """The most that it has held."""
+        status = traces(self.process.pid, "status").decode()
+        return 1024 * int(status.partition("VmHWM:")[2].split()[0])
+
     def record(self, agent, name):
         """What a file of an agent's folder says, such as `state.json`."""
         return json.loads((self.state_dir / "agents" / agent / name).read_text())

@@ -306,12 +306,20 @@ def test_a_segment_that_is_gone_is_a_gap_and_nothing_else(server, client, which,
     assert writer.bytes_on_disk() <= limit
 
 
-def test_the_last_lines_are_those_before_what_a_full_disk_has_lost(small_disk, launch, connect):
+@pytest.mark.parametrize("then", ["", "; read -r line"], ids=["ended", "running"])
+def test_the_last_lines_are_those_before_what_a_full_disk_has_lost(
+    small_disk, launch, connect, then
+):
     server = launch(state_dir=str(small_disk.path))
     client = connect(server)
-    agent = client.spawn("seq 3000000")["id"]
-    output = client.ended(agent)["output"]
+    agent = client.spawn(f"seq 3000000{then}")["id"]
+    written = sum(map(len, map(str, range(1, 3_000_001)))) + 3_000_000
+    eventually(
+        lambda: client.info(agent)["output"]["stdout_bytes"] == written, "all of the output", 60
+    )
+    output = client.info(agent)["output"]
     assert output["stdout_lost_bytes"] > 4 * MEBIBYTE
+    assert client.done(agent, "read_stdout", offset=written - 1)["offset"] == written
     whole = cli.run(server, "logs", agent)
     last = whole.stdout.splitlines()[-2:]
     assert all(last) and "bytes of stdout are gone" in whole.stderr

@@ -43,7 +43,8 @@ pub(crate) fn short(duration: Duration) -> String {
 /// Reads a duration: a number of seconds, or with units (`90s`, `1h30m`, `2 days`).
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     if let Ok(secs) = text.parse::<f64>() {
-        return Duration::try_from_secs_f64(secs).map_err(|error| error.to_string());
+        let out_of_range = |_| format!("{text} seconds are no duration that can be waited for");
+        return Duration::try_from_secs_f64(secs).map_err(out_of_range);
     }
     let problem = || format!("{text:?} is no duration: write 90, 90s, 5m or 1h30m");
     let duration: SignedDuration = if let Ok(duration) = text.parse() {

@@ -11,8 +11,8 @@ use regex::bytes::Regex;
 
 mod read;
 
+pub(crate) use read::{Length, read, read_with_times, since};
 pub use read::{OutputChunk, OutputRead};
-pub(crate) use read::{read, read_with_times, since};
 
 /// A line longer than this is cut here and goes on as the next line.
 const LINE_BYTES_MAX: usize = 1024 * 1024;

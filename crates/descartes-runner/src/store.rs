@@ -13,6 +13,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use descartes_protocol::{AgentId, StringMap};
 use descartes_shim::record::{self, Exit, Record, Spec, State};
@@ -29,6 +30,8 @@ mod lock;
 /// Marks an agent whose spawn was refused: a server that dies while it undoes the spawn leaves it to
 /// the next.
 const UNDONE: &str = "undone";
+
+const LOCK: &str = "lock";
 
 const JOURNAL: &str = "spawns.journal";
 
@@ -67,7 +70,7 @@ pub(crate) struct SpawnKey {
 #[derive(Debug)]
 pub(crate) struct Store {
     root: PathBuf,
-    _lock: File,
+    lock: Mutex<File>,
 }
 
 /// What a folder says about its agent.
@@ -137,7 +140,7 @@ impl Store {
             let path = root.to_owned();
             return Err(OpenError::NotPrivate { path, mode });
         }
-        let lock_path = root.join("lock");
+        let lock_path = root.join(LOCK);
         let lock = private_file(&lock_path).map_err(storage("create", &lock_path))?;
         if !lock::take(&lock).map_err(storage("lock", &lock_path))? {
             return Err(OpenError::Locked {
@@ -150,8 +153,34 @@ impl Store {
         let _ = fs::remove_dir_all(root.join("removed"));
         Ok(Self {
             root: root.to_owned(),
-            _lock: lock,
+            lock: Mutex::new(lock),
         })
+    }
+
+    /// Sees to it that the folder is still this server's: somebody may have removed it, or its lock,
+    /// and then another server could take it. Blocks.
+    pub(crate) fn keep(&self) {
+        let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = self.root.join(LOCK);
+        if lock::is_in_place(&lock, &path) {
+            return;
+        }
+        let taken = private_dir(&self.root.join("agents"))
+            .and_then(|()| private_file(&path))
+            .and_then(|fresh| Ok(lock::take(&fresh)?.then_some(fresh)));
+        let path = path.display();
+        match taken {
+            Ok(Some(fresh)) => {
+                tracing::error!(%path, "the lock of the state folder was removed; took it anew");
+                *lock = fresh;
+            }
+            Ok(None) => {
+                tracing::error!(%path, "the state folder was removed, and another server has taken it: stop one of them");
+            }
+            Err(error) => {
+                tracing::error!(%path, %error, "the lock of the state folder was removed, and cannot be made anew");
+            }
+        }
     }
 
     /// The folder of one agent.

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::agent::{Agent, AgentHandle, Progress};
 use crate::observer::Observer;
-use crate::output::{self, OutputChunk};
+use crate::output::{self, Length, OutputChunk};
 use crate::parser::{Observation, Parser, ParserKind};
 
 /// Bytes read and parsed at a time.
@@ -145,7 +145,9 @@ async fn follow(
 
 async fn read(agent: &Agent, offset: u64) -> io::Result<OutputChunk> {
     let dir = output::stream_dir(&agent.dir, Stream::Stdout);
-    let chunk = tokio::task::spawn_blocking(move || output::read(&dir, offset, CHUNK_BYTES, None));
+    let chunk = tokio::task::spawn_blocking(move || {
+        output::read(&dir, offset, CHUNK_BYTES, Length::SoFar(0))
+    });
     chunk.await.map_err(io::Error::other)?
 }
 

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FlockOperation, Mode};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::record::{self, Spec, State};
@@ -17,6 +17,9 @@ use crate::recorder::Recorder;
 /// Where folders are made, beside the one in which servers look for them: they see all of it or
 /// nothing.
 const MADE_IN: &str = "new";
+
+/// Where what is in the way of a folder goes.
+const DAMAGED: &str = "damaged";
 
 /// An agent's folder, its lock, and the socket in it.
 #[derive(Debug)]
@@ -77,7 +80,7 @@ impl Folder {
             self.path = path;
         }
         let records = [record::SOCKET, record::SPEC, record::STATE];
-        if self.has_lock() && records.iter().all(|name| !is_missing(&self.dir, name)) {
+        if self.has_lock() && records.iter().all(|name| is_in_place(&self.dir, name)) {
             Look::Whole
         } else {
             Look::Incomplete
@@ -93,7 +96,10 @@ impl Folder {
             self.lock = take_lock(&self.dir)?;
         }
         // Before what needs room on the disk.
-        if is_missing(&self.dir, record::SOCKET) {
+        if !is_in_place(&self.dir, record::SOCKET) {
+            // There may be something else.
+            let aside = format!("{}.damaged", record::SOCKET);
+            let _ = rustix::fs::renameat(&self.dir, record::SOCKET, &self.dir, aside);
             self.listener = listen(&self.dir)?;
         }
         record::write(&self.dir, record::SPEC, spec)?;
@@ -119,6 +125,10 @@ impl Folder {
             _ => {}
         }
         let made = furnish(&aside, spec, state).and_then(|made| {
+            if is_something_else(&self.path) {
+                private_dir(&root.join(DAMAGED))?;
+                fs::rename(&self.path, root.join(DAMAGED).join(name))?;
+            }
             fs::rename(&aside, &self.path)?;
             Ok(made)
         });
@@ -184,7 +194,7 @@ fn take_lock(dir: &OwnedFd) -> io::Result<OwnedFd> {
     let temporary = "lock.new";
     let lock = record::create(dir, temporary)?;
     rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-    rustix::fs::renameat(dir, temporary, dir, record::LOCK)?;
+    record::put_in_place(dir, temporary, record::LOCK)?;
     Ok(lock.into())
 }
 
@@ -208,9 +218,20 @@ fn is_removed(dir: &OwnedFd) -> bool {
     unlinked || name.is_ok_and(|name| name.as_os_str().as_bytes().ends_with(b" (deleted)"))
 }
 
-fn is_missing(dir: &OwnedFd, name: &str) -> bool {
-    let found = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW);
-    found.is_err_and(|error| error == rustix::io::Errno::NOENT)
+/// Whether there is a file or a socket of this name.
+fn is_in_place(dir: &OwnedFd, name: &str) -> bool {
+    match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(found) => matches!(
+            FileType::from_raw_mode(found.st_mode),
+            FileType::RegularFile | FileType::Socket
+        ),
+        Err(error) => error != rustix::io::Errno::NOENT,
+    }
+}
+
+/// Whether there is something that is no folder.
+fn is_something_else(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| !found.is_dir())
 }
 
 fn private_dir(path: &Path) -> io::Result<()> {

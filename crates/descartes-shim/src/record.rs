@@ -17,7 +17,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -30,6 +30,10 @@ use crate::tree::{self, ProcessKey};
 
 /// The version of these records that this crate writes.
 pub const VERSION: u32 = 1;
+
+/// No record is longer. The longest is a spec, whose texts came in one request, each byte as six at
+/// most.
+const RECORD_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Name of the lock file.
 pub const LOCK: &str = "lock";
@@ -322,13 +326,20 @@ impl Record for Exit {
 /// Whatever opening and reading the file says; [`io::ErrorKind::InvalidData`] where it is no such
 /// record.
 pub fn read<T: Record>(dir: &Path, name: &str) -> io::Result<Option<T>> {
-    let bytes = match std::fs::read(dir.join(name)) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
+    // Whatever else somebody has put there is not waited for.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file: File = match rustix::fs::open(dir.join(name), flags, Mode::empty()) {
+        Ok(file) => file.into(),
+        Err(rustix::io::Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(error.into()),
     };
+    let mut bytes = Vec::new();
+    file.take(RECORD_BYTES_MAX + 1).read_to_end(&mut bytes)?;
     let damaged =
         |problem: String| io::Error::new(io::ErrorKind::InvalidData, format!("{name}: {problem}"));
+    if bytes.len() as u64 > RECORD_BYTES_MAX {
+        return Err(damaged(format!("is longer than {RECORD_BYTES_MAX} bytes")));
+    }
     // A record that was cut short is damaged like any other.
     let record: T = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
     match record.version() {
@@ -368,8 +379,19 @@ fn write_and<T: Serialize>(
     let mut file = create(dir.as_fd(), &temporary)?;
     file.write_all(&serde_json::to_vec(record)?)?;
     before_it_is_named(&file)?;
-    rustix::fs::renameat(dir.as_fd(), &temporary, dir.as_fd(), name)?;
-    Ok(())
+    put_in_place(dir, &temporary, name)
+}
+
+/// Gives a file in `dir` its name. What cannot be replaced, as a folder there, is moved aside.
+pub(crate) fn put_in_place(dir: impl AsFd, temporary: &str, name: &str) -> io::Result<()> {
+    let rename = |from: &str, to: &str| rustix::fs::renameat(dir.as_fd(), from, dir.as_fd(), to);
+    match rename(temporary, name) {
+        Err(rustix::io::Errno::ISDIR) => {
+            rename(name, &format!("{name}.damaged"))?;
+            Ok(rename(temporary, name)?)
+        }
+        renamed => Ok(renamed?),
+    }
 }
 
 /// Creates or empties the private file `name` in `dir`.

@@ -64,16 +64,16 @@ impl AgentHandle {
 
     async fn read_at(&self, read: OutputRead, offset: u64) -> Result<OutputChunk, AgentError> {
         let stream = read.stream;
-        let end = self.agent.state().stream_end(stream);
+        let length = self.agent.state().length(stream);
         let dir = output::stream_dir(&self.agent.dir, stream);
         let max = usize::try_from(read.max.min(READ_BYTES_MAX)).unwrap_or(usize::MAX);
         // The semaphore is never closed.
         let _share = READING.acquire_many(u32::try_from(max).unwrap_or(0)).await;
         let chunk = blocking(move || {
             if read.times {
-                output::read_with_times(&dir, offset, max, end)
+                output::read_with_times(&dir, offset, max, length)
             } else {
-                output::read(&dir, offset, max, end)
+                output::read(&dir, offset, max, length)
             }
         })
         .await?;

@@ -4,7 +4,7 @@ use descartes_protocol::{
     AgentId, AgentInfo, AgentResult, AgentStatus, MapWriter, OutputSizes, PauseMode, Stream,
     UpdateType, Usage,
 };
-use descartes_shim::record::{Exit, StreamEnd};
+use descartes_shim::record::Exit;
 use descartes_shim::tree::Process;
 use descartes_shim::wire::{self, Paused, Sizes};
 
@@ -14,6 +14,7 @@ use super::{Agent, Commands, Progress, timestamp};
 use crate::admission::Place;
 use crate::eradicate::Known;
 use crate::observer::AgentUpdate;
+use crate::output::Length;
 use crate::parser::Observation;
 use crate::summary::Summary;
 
@@ -156,13 +157,13 @@ impl AgentState {
         }
     }
 
-    /// Length of a stream that has ended.
-    pub(crate) fn stream_end(&self, stream: Stream) -> Option<u64> {
-        let end = |end: &StreamEnd| end.bytes;
+    /// Length of a stream.
+    pub(crate) fn length(&self, stream: Stream) -> Length {
         match (&self.phase, stream) {
-            (Phase::Live { .. }, _) => None,
-            (Phase::Finished { exit, .. }, Stream::Stdout) => Some(end(&exit.stdout)),
-            (Phase::Finished { exit, .. }, Stream::Stderr) => Some(end(&exit.stderr)),
+            (Phase::Live { .. }, Stream::Stdout) => Length::SoFar(self.sizes.stdout),
+            (Phase::Live { .. }, Stream::Stderr) => Length::SoFar(self.sizes.stderr),
+            (Phase::Finished { exit, .. }, Stream::Stdout) => Length::Ended(exit.stdout.bytes),
+            (Phase::Finished { exit, .. }, Stream::Stderr) => Length::Ended(exit.stderr.bytes),
         }
     }
 

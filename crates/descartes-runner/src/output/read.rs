@@ -62,13 +62,17 @@ impl OutputRead {
     }
 }
 
-/// Reads a chunk of a stream. `end` is its length once it has ended. Blocks.
-pub(crate) fn read(
-    dir: &Path,
-    offset: u64,
-    max: usize,
-    end: Option<u64>,
-) -> io::Result<OutputChunk> {
+/// How long a stream is, by its shim's word from before it is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Length {
+    /// It has ended, and is no longer.
+    Ended(u64),
+    /// It may be longer by now.
+    SoFar(u64),
+}
+
+/// Reads a chunk of a stream. Blocks.
+pub(crate) fn read(dir: &Path, offset: u64, max: usize, length: Length) -> io::Result<OutputChunk> {
     let chunk = segments::read(dir, offset, max)?;
     let mut found = OutputChunk {
         next_offset: chunk.offset + chunk.data.len() as u64,
@@ -77,14 +81,13 @@ pub(crate) fn read(
         first_offset: chunk.first_offset,
         ..OutputChunk::default()
     };
-    if let Some(end) = end {
-        if found.data.is_empty() && found.offset < end && max > 0 {
-            // The last bytes could not be written: they are stepped over like any other gap.
-            found.offset = end;
-            found.next_offset = end;
-        }
-        found.eof = found.next_offset >= end;
+    let (Length::Ended(told) | Length::SoFar(told)) = length;
+    if found.data.is_empty() && found.offset < told && max > 0 {
+        // The last bytes could not be written: they are stepped over like any other gap.
+        found.offset = told;
+        found.next_offset = told;
     }
+    found.eof = matches!(length, Length::Ended(end) if found.next_offset >= end);
     Ok(found)
 }
 
@@ -94,9 +97,9 @@ pub(crate) fn read_with_times(
     dir: &Path,
     offset: u64,
     max: usize,
-    end: Option<u64>,
+    length: Length,
 ) -> io::Result<OutputChunk> {
-    let mut found = read(dir, offset, max, end)?;
+    let mut found = read(dir, offset, max, length)?;
     let up_to = found.offset + found.data.len() as u64;
     let arrivals = times::between(dir, found.offset, up_to, MAX_TIMES_IN_REPLY)?;
     if arrivals.end < up_to {
@@ -135,7 +138,7 @@ mod tests {
         let mut index = vec![1, 0, 0xd0, 0x0f];
         index.extend([1, 40].repeat(4999));
         std::fs::write(stream.join(times::name(0)), index).unwrap();
-        let first = read_with_times(stream, 100, 8192, Some(5000)).unwrap();
+        let first = read_with_times(stream, 100, 8192, Length::Ended(5000)).unwrap();
         assert_eq!((first.data.len(), first.next_offset), (4096, 4196));
         assert_eq!((first.times.len(), first.eof), (4096, false));
         let time = Timestamp {
@@ -143,7 +146,7 @@ mod tests {
             nanos_since_epoch: 0,
         };
         assert_eq!(first.times[0], OutputTime { offset: 100, time });
-        let rest = read_with_times(stream, 4196, 8192, Some(5000)).unwrap();
+        let rest = read_with_times(stream, 4196, 8192, Length::Ended(5000)).unwrap();
         assert_eq!((rest.times.len(), rest.eof), (804, true));
         assert_eq!(since(stream, time).unwrap(), 100);
     }
@@ -153,9 +156,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let stream = dir.path();
         std::fs::write(stream.join(segments::name(0)), b"kept").unwrap();
-        let first = read(stream, 0, 100, Some(9)).unwrap();
+        let first = read(stream, 0, 100, Length::Ended(9)).unwrap();
         assert_eq!((first.next_offset, first.eof), (4, false));
-        let last = read(stream, 4, 100, Some(9)).unwrap();
+        let last = read(stream, 4, 100, Length::Ended(9)).unwrap();
         assert_eq!((last.offset, last.next_offset, last.eof), (9, 9, true));
     }
 }

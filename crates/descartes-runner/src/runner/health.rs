@@ -40,7 +40,12 @@ pub(super) async fn check_regularly(runner: LocalProcessRunner) {
         loop {
             tokio::time::sleep(Duration::from_secs(secs)).await;
             let agents: Vec<AgentHandle> = runner.agents(None);
-            let Ok(findings) = blocking(move || look_at(&agents)).await else {
+            let looking = runner.clone();
+            let looked = blocking(move || {
+                looking.inner.store.keep();
+                look_at(&agents)
+            });
+            let Ok(findings) = looked.await else {
                 return;
             };
             tell_of_stopped(&runner, &mut told, findings.stopped);
@@ -122,7 +127,7 @@ fn look_at(agents: &[AgentHandle]) -> Findings {
 
 fn has_all_records(dir: &Path) -> bool {
     let records = [record::LOCK, record::SPEC, record::STATE];
-    records.iter().all(|name| dir.join(name).exists())
+    records.iter().all(|name| dir.join(name).is_file())
 }
 
 fn tell(runner: &LocalProcessRunner, handle: &AgentHandle, message: &str) {

@@ -29,6 +29,15 @@ pub(super) fn take(lock: &File) -> io::Result<bool> {
     }
 }
 
+/// Whether a lock that is held is the one at `path`. Where that cannot be seen, it is.
+pub(super) fn is_in_place(lock: &File, path: &Path) -> bool {
+    match (lock.metadata(), fs::symlink_metadata(path)) {
+        (Ok(held), Ok(found)) => (held.dev(), held.ino()) == (found.dev(), found.ino()),
+        (_, Err(error)) => error.kind() != io::ErrorKind::NotFound,
+        (Err(_), Ok(_)) => true,
+    }
+}
+
 /// What the lock in an agent's folder says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LockState {
@@ -44,7 +53,13 @@ pub(crate) enum LockState {
 pub(crate) fn lock_state(dir: &Path) -> io::Result<LockState> {
     let path = dir.join(record::LOCK);
     loop {
-        let lock = match File::open(&path) {
+        let lock = match fs::symlink_metadata(&path) {
+            // Somebody has put something else there.
+            Ok(found) if !found.is_file() => return Ok(LockState::Missing),
+            Ok(_) => File::open(&path),
+            Err(error) => Err(error),
+        };
+        let lock = match lock {
             Ok(lock) => lock,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(LockState::Missing),
             Err(error) => return Err(error),
@@ -57,7 +72,7 @@ pub(crate) fn lock_state(dir: &Path) -> io::Result<LockState> {
         // Free only counts of the lock that is in place: a shim that makes it anew has let go of the
         // old one.
         let asked = lock.metadata()?;
-        match fs::metadata(&path) {
+        match fs::symlink_metadata(&path) {
             Ok(found) if (found.dev(), found.ino()) == (asked.dev(), asked.ino()) => {
                 return Ok(LockState::Free);
             }

@@ -201,10 +201,10 @@ impl AgentOptions {
     }
 }
 
-/// At least one: none would mean none at all.
+/// None only for none at all, which the server refuses.
 fn whole_secs(duration: Duration) -> u64 {
     let part = u64::from(duration.subsec_nanos() > 0);
-    (duration.as_secs() + part).max(1)
+    duration.as_secs().saturating_add(part)
 }
 
 fn map(pairs: &[(String, String)]) -> Option<BTreeMap<String, String>> {
@@ -250,6 +250,6 @@ mod tests {
     fn a_part_of_a_second_is_a_second() {
         assert_eq!(whole_secs(Duration::from_millis(1)), 1);
         assert_eq!(whole_secs(Duration::from_millis(1500)), 2);
-        assert_eq!(whole_secs(Duration::ZERO), 1);
+        assert_eq!(whole_secs(Duration::ZERO), 0);
     }
 }
