@@ -25,35 +25,39 @@ def server(launch):
     return launch(**TALKER)
 
 
+class Mute:
+    """An agent that says its last word and ends, and whose output nobody can read."""
+
+    def __init__(self, server, client):
+        task = f"echo ready; read -r line; echo '{DONE}'"
+        self.id = client.spawn_ready(task, model_backend="talker")
+        folder = server.state_dir / "agents" / self.id
+        self.end = folder / "exit.json"
+        self.stdout, self.elsewhere = folder / "stdout", folder / "elsewhere"
+        self.stdout.rename(self.elsewhere)
+        self.stdout.symlink_to(self.stdout)
+        client.done(self.id, "write_stdin", data="go\n")
+
+    def is_heard_again(self):
+        self.stdout.unlink()
+        self.elsewhere.rename(self.stdout)
+
+
 def test_an_end_that_cannot_be_read_yet_is_told_when_it_can(server, client):
-    task = f"echo ready; read -r line; echo '{DONE}'"
-    agent = client.spawn_ready(task, model_backend="talker")
-    folder = server.state_dir / "agents" / agent
-    stdout = folder / "stdout"
-    stdout.rename(folder / "elsewhere")
-    stdout.symlink_to(stdout)
-    client.done(agent, "write_stdin", data="go\n")
-    eventually((folder / "exit.json").exists, "the end on the disk")
-    stdout.unlink()
-    (folder / "elsewhere").rename(stdout)
-    info = client.ended(agent)
+    agent = Mute(server, client)
+    eventually(agent.end.exists, "the end on the disk")
+    agent.is_heard_again()
+    info = client.ended(agent.id)
     assert (info["status"], info["result"]["text"]) == ("completed", "done")
 
 
 def test_an_end_that_could_not_be_read_is_read_by_the_next_server(server, client):
-    task = f"echo ready; read -r line; echo '{DONE}'"
-    agent = client.spawn_ready(task, model_backend="talker")
-    folder = server.state_dir / "agents" / agent
-    stdout = folder / "stdout"
-    stdout.rename(folder / "elsewhere")
-    stdout.symlink_to(stdout)
-    client.done(agent, "write_stdin", data="go\n")
-    info = client.ended_within(agent, 60)
+    agent = Mute(server, client)
+    info = client.ended_within(agent.id, 60)
     assert (info["status"], info.get("result")) == ("completed", None)
-    stdout.unlink()
-    (folder / "elsewhere").rename(stdout)
+    agent.is_heard_again()
     server.restart()
-    info = client.info(agent)
+    info = client.info(agent.id)
     assert (info["status"], info["result"]["text"]) == ("completed", "done")
 
 

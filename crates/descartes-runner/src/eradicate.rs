@@ -77,8 +77,13 @@ fn eradicate_within(time: Duration, remains: &Remains<'_>) -> io::Result<Vec<Pro
     let mut empty_looks = 0;
     let mut fault = None;
     loop {
-        match remains.kill_once(started.elapsed() < RESTLESS_TIME) {
-            Ok((left, is_empty)) => {
+        let restless = if started.elapsed() < RESTLESS_TIME {
+            Restless::AreWaitedFor
+        } else {
+            Restless::AreKilled
+        };
+        match remains.kill_once(restless) {
+            Ok(Pass { left, is_empty }) => {
                 fault = None;
                 empty_looks = if is_empty { empty_looks + 1 } else { 0 };
                 if empty_looks == EMPTY_LOOKS || started.elapsed() >= time {
@@ -100,6 +105,22 @@ fn eradicate_within(time: Duration, remains: &Remains<'_>) -> io::Result<Vec<Pro
     }
 }
 
+/// What becomes of processes in the middle of `exec`, and of trees that go on forking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Restless {
+    /// Nobody is killed, and nothing is taken for gone, before they have come to rest.
+    AreWaitedFor,
+    AreKilled,
+}
+
+/// What one attempt came to.
+struct Pass {
+    /// What was there.
+    left: Vec<Process>,
+    /// Whether that was certainly nothing.
+    is_empty: bool,
+}
+
 impl<'a> Remains<'a> {
     /// Of what was told to run.
     pub(crate) fn of(spec: &'a Spec, known: Known) -> Self {
@@ -110,9 +131,9 @@ impl<'a> Remains<'a> {
         }
     }
 
-    /// Kills what is there now, and says what that was and whether it was certainly nothing.
-    /// Of a tree that goes on forking nobody is killed while it is `waited_for`.
-    fn kill_once(&self, waited_for: bool) -> io::Result<(Vec<Process>, bool)> {
+    /// Kills what is there now.
+    fn kill_once(&self, restless: Restless) -> io::Result<Pass> {
+        let waited_for = restless == Restless::AreWaitedFor;
         let leaf = self.leaf_of_others()?;
         if let Some(leaf) = leaf {
             let _ = cgroup::kill(leaf);
@@ -132,12 +153,13 @@ impl<'a> Remains<'a> {
         }
         let left = halted.processes;
         if waited_for && !halted.all {
-            return Ok((left, false));
+            let is_empty = false;
+            return Ok(Pass { left, is_empty });
         }
         tree::kill(&left)?;
         let is_populated = leaf.map_or(Ok(false), cgroup::is_populated)?;
         let is_empty = left.is_empty() && !(unsure && waited_for) && !is_populated;
-        Ok((left, is_empty))
+        Ok(Pass { left, is_empty })
     }
 
     fn search(&self, leaf: Option<&Path>) -> Search {

@@ -200,6 +200,7 @@ impl Window {
     }
 }
 
+/// What is there between two offsets.
 async fn read(
     client: &ZmqClient,
     agent: &AgentInfo,

@@ -128,7 +128,7 @@ async fn open(
         let time = departure_time(config, run).await;
         // Only who is found can be stopped.
         if config.on_shutdown == OnShutdown::Stop {
-            time.start_is_over().await;
+            time.wait_out_start().await;
         }
     };
     let config = runner_config(config, settled);

@@ -43,7 +43,7 @@ impl Readers {
     }
 
     /// Lets nobody begin any more, unless somebody reads or has read within `lease`. Returns
-    /// whether that is so now.
+    /// whether the agent may be removed.
     pub(crate) fn close(&self, lease: Duration) -> bool {
         let mut known = self.known();
         let idle = known.last.is_none_or(|last| last.elapsed() >= lease);

@@ -79,7 +79,7 @@ impl DepartureTime {
 
     /// Waits until a start that is under way is to be given up so that there is time to do something
     /// with the agents that it has found: as long as spawns that are under way may take.
-    pub async fn start_is_over(&self) {
+    pub async fn wait_out_start(&self) {
         let half = self.since + self.whole() * SPAWNS_PERCENT / 100;
         self.wait_for(half, std::future::pending()).await;
     }

@@ -159,7 +159,7 @@ impl LocalProcessRunner {
     }
 }
 
-/// Bytes that an agent's output takes, and what tells its times. It has ended, so they do not
+/// Bytes that an agent's output takes, with the index of its times. It has ended, so they do not
 /// change.
 fn bytes_of(handle: &AgentHandle) -> u64 {
     let agent = &handle.agent;
