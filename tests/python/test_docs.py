@@ -15,10 +15,7 @@ def test_each_fault_has_a_test_that_shows_it():
     tests = [*ROOT.glob("tests/python/*.py"), *ROOT.glob("crates/**/*.rs")]
     assert len(promised()) > 40
     code = "\n".join(path.read_text() for path in tests)
+    # Functions, lines of tables of tests, and groups of them.
+    defined = set(re.findall(r"^ *(?:(?:async )?(?:fn|def) |mod )?(\w+)(?=[( ;])", code, re.MULTILINE))
     for name in promised():
-        module, _, test = name.rpartition("::")
-        # A function, a line of a table of tests, or a group of them.
-        defined = rf"^ *(((async )?(fn|def) )?{test}\(|mod {test} )"
-        found = re.search(defined, code, re.MULTILINE)
-        assert found, f"docs/faults.md names {name}"
-        assert not module or re.search(rf"\bmod {module};", code), f"docs/faults.md names {name}"
+        assert defined.issuperset(name.split("::")), f"docs/faults.md names {name}"
