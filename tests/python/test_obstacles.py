@@ -33,8 +33,8 @@ class Agent:
 
     def obeys(self):
         assert is_alive(self.pid)
+        size = self.client.info(self.id)["output"]["stdout_bytes"]
         self.client.done(self.id, "write_stdin", data="word\n")
-        size = len("ready\n")
         self.client.read_until(self.id, b"got word\n", offset=size)
         return True
 
@@ -48,24 +48,44 @@ def agent(launch, connect):
 @pytest.mark.parametrize("name", ["lock", "spec.json", "state.json", "control.sock", "exit.json"])
 def test_a_folder_in_the_place_of_a_file_costs_no_agent(agent, name):
     file = agent.folder / name
-    file.unlink(missing_ok=True)
-    (file / "something").mkdir(parents=True)
+    for _ in range(2):
+        file.unlink(missing_ok=True)
+        (file / "something").mkdir(parents=True)
+        agent.server.restart()
+        eventually(agent.is_found, "the agent")
+        assert agent.spawn()["id"] == agent.id
+        assert agent.obeys()
+        if name != "exit.json":
+            eventually(lambda: not file.is_dir(), "what its shim puts back")
+    agent.client.done(agent.id, "close_stdin")
+    assert agent.client.ended(agent.id)["exit_code"] == 0
     agent.server.restart()
-    eventually(agent.is_found, "the agent")
-    assert agent.spawn()["id"] == agent.id
-    assert agent.obeys()
-    agent.server.restart()
-    eventually(agent.is_found, "the agent, once more")
+    info = agent.client.info(agent.id)
+    assert (info["end_reason"], info["exit_code"]) == ("exited", 0)
 
 
-@pytest.mark.parametrize("name", ["exit.json", "state.json"])
-def test_a_record_that_cannot_be_read_starts_no_second_agent(agent, name):
-    record = agent.folder / name
-    record.unlink(missing_ok=True)
+def test_a_file_in_the_place_of_its_socket_costs_no_agent(agent):
+    socket = agent.folder / "control.sock"
+    socket.unlink()
+    socket.write_text("something else")
+    agent.server.kill()
+    eventually(lambda: socket.is_socket(), "the socket that its shim makes anew")
+    agent.server.start()
+    assert agent.is_found() and agent.obeys()
+
+
+def test_a_record_that_cannot_be_read_starts_no_second_agent(agent):
+    record = agent.folder / "exit.json"
     record.symlink_to(record)
     agent.server.restart()
+    config = config_for(TASK)
+    # It waits no longer than it was told to.
+    reply = agent.client.ask(
+        "spawn_request", request_id=agent.request, config=config, timeout_secs=1
+    )
+    assert reply["error_code"] == "timeout", reply
     request = agent.client.send(
-        "spawn_request", request_id=agent.request, config=config_for(TASK), timeout_secs=60
+        "spawn_request", request_id=agent.request, config=config, timeout_secs=60
     )
     record.unlink()
     reply = agent.client.receive(60)

@@ -63,3 +63,17 @@ def test_an_end_reaches_a_stopped_shim_behind_all_that_it_has_not_read(server, c
     else:
         sender.send_command(agent, how)
         assert client.ended(agent)["status"] == "terminated"
+
+
+def test_stops_of_an_agent_that_does_not_stop_are_refused_in_the_end_and_a_kill_is_not(client):
+    agent = client.spawn_ready("trap '' TERM; echo ready; while :; do sleep 1; done")
+    # As many as may wait for it, and as many again for those.
+    sent = {
+        client.send_command(agent, "stop", grace_secs=3600, wait=False) for _ in range(3000)
+    }
+    replies = [client.receive() for _ in sent]
+    refused = [reply for reply in replies if not reply["success"]]
+    assert 0 < len(refused) < len(sent)
+    assert {reply["error_code"] for reply in refused} == {"busy"}
+    client.done(agent, "kill")
+    assert client.ended(agent)["end_reason"] == "killed"

@@ -132,8 +132,8 @@ pub(crate) struct Commands {
     ordinary: mpsc::Sender<Order>,
     /// For kills that find the queue full: nothing else may keep an agent alive.
     kills: mpsc::Sender<Order>,
-    /// How many in the queue shall end the agent.
-    endings: watch::Sender<usize>,
+    /// What in the queue shall end the agent.
+    endings: watch::Sender<Endings>,
     /// Cancelled when the server goes and leaves the agent to itself.
     leaving: CancellationToken,
 }
@@ -143,7 +143,25 @@ pub(crate) struct Commands {
 pub(crate) struct Orders {
     pub(crate) ordinary: mpsc::Receiver<Order>,
     pub(crate) kills: mpsc::Receiver<Order>,
-    pub(crate) endings: watch::Sender<usize>,
+    pub(crate) endings: watch::Sender<Endings>,
+}
+
+/// How many orders in a queue shall end the agent.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Endings {
+    pub(crate) stops: usize,
+    pub(crate) kills: usize,
+}
+
+impl Endings {
+    /// The count that this order is in, if it shall end the agent.
+    pub(crate) fn of(&mut self, order: &Order) -> Option<&mut usize> {
+        match order.command {
+            Command::Stop { .. } => Some(&mut self.stops),
+            Command::Kill { .. } => Some(&mut self.kills),
+            _ => None,
+        }
+    }
 }
 
 impl Order {
@@ -151,13 +169,18 @@ impl Order {
     pub(crate) fn ends(&self) -> bool {
         matches!(self.command, Command::Stop { .. } | Command::Kill { .. })
     }
+
+    /// Whether it shall end the agent at once.
+    pub(crate) fn kills(&self) -> bool {
+        matches!(self.command, Command::Kill { .. })
+    }
 }
 
 /// The two ends of one agent's queues, in a server that is there until `leaving`.
 pub(crate) fn queues(leaving: &CancellationToken) -> (Commands, Orders) {
     let (ordinary, ordinary_orders) = mpsc::channel(COMMANDS_MAX);
     let (kills, kill_orders) = mpsc::channel(KILLS_MAX);
-    let endings = watch::Sender::new(0);
+    let endings = watch::Sender::new(Endings::default());
     let orders = Orders {
         ordinary: ordinary_orders,
         kills: kill_orders,
@@ -180,7 +203,7 @@ impl Commands {
                 return Err(mpsc::error::TrySendError::Closed(order));
             }
             Err(mpsc::error::TrySendError::Full(())) => {
-                if matches!(order.command, Command::Kill { .. }) {
+                if order.kills() {
                     return self.kills.try_send(order);
                 }
                 return Err(mpsc::error::TrySendError::Full(order));
@@ -188,7 +211,11 @@ impl Commands {
         };
         // Before its receiver can count it out.
         if order.ends() {
-            self.endings.send_modify(|count| *count += 1);
+            self.endings.send_modify(|endings| {
+                if let Some(count) = endings.of(&order) {
+                    *count += 1;
+                }
+            });
         }
         place.send(order);
         Ok(())

@@ -13,10 +13,10 @@ use descartes_shim::record::Exit;
 use descartes_shim::wire::{
     self, Command, Hello, Message, Outcome, Paused, Refusal, Request, Sizes,
 };
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::Instant;
 
-use crate::agent::{Agent, AgentState, COMMANDS_MAX, Order, Orders, in_words};
+use crate::agent::{Agent, AgentState, COMMANDS_MAX, Endings, Order, Orders, in_words};
 use crate::awake::{self, Awake};
 use crate::descriptors::{Descriptor, Descriptors};
 use crate::link::Link;
@@ -40,6 +40,9 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(5);
 /// The longest such pause, where a fault persists.
 const RETRY_INTERVAL_MAX: Duration = Duration::from_secs(5);
 
+/// Shims that are visited at once by owners without a descriptor of their own.
+static VISITS: Semaphore = Semaphore::const_new(8);
+
 /// The connection to a shim, and the right to have one.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -57,7 +60,7 @@ pub(crate) struct Owner {
     descriptor: Option<Descriptor>,
     descriptors: Descriptors,
     orders: Orders,
-    endings: watch::Receiver<usize>,
+    endings: watch::Receiver<Endings>,
     observer: Arc<dyn Observer>,
     waiting: HashMap<u64, Order>,
     /// Who waits for the end, until it is in the state.
@@ -141,10 +144,7 @@ impl Owner {
     }
 
     async fn next_event(&mut self) -> Event {
-        // What shall end the agent waits for nothing, nor does what was queued before it.
-        let is_to_end = *self.endings.borrow_and_update() > 0;
-        let has_room = self.waiting.len() < COMMANDS_MAX && self.link.unsent() < UNSENT_BYTES_MAX;
-        let takes_orders = has_room || is_to_end;
+        let takes_orders = self.takes_orders();
         let look_due = self.look_due.unwrap_or_else(Instant::now);
         tokio::select! {
             message = self.link.next() => match message {
@@ -152,9 +152,7 @@ impl Owner {
                 Err(error) => Event::LinkBroke(error),
             },
             Some(order) = self.orders.ordinary.recv(), if takes_orders => {
-                if order.ends() {
-                    self.orders.endings.send_modify(|count| *count -= 1);
-                }
+                self.count_out(&order);
                 Event::Order(order)
             }
             Some(order) = self.orders.kills.recv() => Event::Order(order),
@@ -162,6 +160,27 @@ impl Owner {
             Ok(()) = self.attention.changed() => Event::Attention,
             () = tokio::time::sleep_until(self.output_due), if self.output_pending => Event::OutputDue,
             () = tokio::time::sleep_until(look_due), if self.look_due.is_some() => Event::LookDue,
+        }
+    }
+
+    /// The first order that shall end the agent, and what was queued before it, waits for nothing.
+    fn takes_orders(&mut self) -> bool {
+        let queued = *self.endings.borrow_and_update();
+        if self.waiting.len() < COMMANDS_MAX && self.link.unsent() < UNSENT_BYTES_MAX {
+            return true;
+        }
+        let is_under_way = |of_kind: fn(&Order) -> bool| self.waiting.values().any(of_kind);
+        (queued.kills > 0 && !is_under_way(Order::kills))
+            || (queued.stops > 0 && !is_under_way(Order::ends))
+    }
+
+    fn count_out(&self, order: &Order) {
+        if order.ends() {
+            self.orders.endings.send_modify(|endings| {
+                if let Some(count) = endings.of(order) {
+                    *count -= 1;
+                }
+            });
         }
     }
 
@@ -296,13 +315,14 @@ impl Owner {
         loop {
             let agent = Arc::clone(&self.agent);
             let may_connect = self.descriptor.is_some();
-            let contact = if may_connect {
-                Contact::Lasting
+            let looked = if may_connect {
+                look_for_shim(agent, Contact::Lasting).await
             } else {
-                Contact::Brief
+                // The semaphore is never closed.
+                let _turn = VISITS.acquire().await;
+                look_for_shim(agent, Contact::Brief).await
             };
-            let looking = tokio::task::spawn_blocking(move || look_for_shim(&agent, contact));
-            match looking.await {
+            match looked {
                 Ok(Ok(Shim::Connected(stream))) => match Link::new(stream) {
                     Ok(link) => {
                         self.link = link;

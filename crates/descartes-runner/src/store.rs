@@ -10,7 +10,7 @@
 //! ```
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -25,6 +25,7 @@ use crate::link;
 use crate::parser::ParserKind;
 pub(crate) use lock::{LockState, lock_state};
 
+mod damaged;
 mod lock;
 
 /// Marks an agent whose spawn was refused: a server that dies while it undoes the spawn leaves it to
@@ -34,11 +35,6 @@ const UNDONE: &str = "undone";
 const LOCK: &str = "lock";
 
 const JOURNAL: &str = "spawns.journal";
-
-const DAMAGED: &str = "damaged";
-
-/// Damaged journals that are kept.
-const KEPT_JOURNALS_MAX: u32 = 100;
 
 /// What the server notes in an agent's spec beside what the shim needs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -141,12 +137,18 @@ impl Store {
             return Err(OpenError::NotPrivate { path, mode });
         }
         let lock_path = root.join(LOCK);
-        let lock = private_file(&lock_path).map_err(storage("create", &lock_path))?;
-        if !lock::take(&lock).map_err(storage("lock", &lock_path))? {
-            return Err(OpenError::Locked {
-                path: root.to_owned(),
-            });
-        }
+        let lock = loop {
+            let lock = private_file(&lock_path).map_err(storage("create", &lock_path))?;
+            if !lock::take(&lock).map_err(storage("lock", &lock_path))? {
+                return Err(OpenError::Locked {
+                    path: root.to_owned(),
+                });
+            }
+            // The server that had it may have made it anew meanwhile.
+            if lock::is_in_place(&lock, &lock_path) {
+                break lock;
+            }
+        };
         let agents = root.join("agents");
         private_dir(&agents).map_err(storage("create", &agents))?;
         // What an earlier server was still removing.
@@ -263,56 +265,6 @@ impl Store {
         let spec: Spec = readable(&self.agent_dir(id), record::SPEC).ok()??;
         let notes: Notes = serde_json::from_value(spec.owner).ok()?;
         Some(notes.spawn)
-    }
-
-    /// Moves a folder that cannot be understood out of the way, with the reason beside it.
-    pub(crate) fn set_aside(&self, name: &str, reason: &str) -> io::Result<PathBuf> {
-        self.move_to_damaged(&self.root.join("agents").join(name), name, reason)
-    }
-
-    /// Moves a record that cannot be understood out of the way, with the reason beside it.
-    pub(crate) fn set_record_aside(&self, id: AgentId, damage: &Damage) -> io::Result<PathBuf> {
-        let name = format!("{id}.{}", damage.record);
-        self.move_to_damaged(
-            &self.agent_dir(id).join(damage.record),
-            &name,
-            &damage.reason,
-        )
-    }
-
-    /// Keeps the journal of spawns as it is now, with the reason beside it; it can be replaced then.
-    pub(crate) fn keep_damaged_journal(&self, reason: &str) -> io::Result<PathBuf> {
-        // Earlier ones are the operator's to clear.
-        let numbered = (2..=KEPT_JOURNALS_MAX).map(|number| format!("{JOURNAL}.{number}"));
-        let mut names = std::iter::once(JOURNAL.to_owned()).chain(numbered);
-        let is_unused = |name: &String| !self.root.join(DAMAGED).join(name).exists();
-        let name = names.find(is_unused).ok_or(io::ErrorKind::AlreadyExists)?;
-        self.to_damaged(&name, reason, |target| {
-            fs::hard_link(self.journal_path(), target)
-        })
-    }
-
-    fn move_to_damaged(&self, path: &Path, name: &str, reason: &str) -> io::Result<PathBuf> {
-        self.to_damaged(name, reason, |target| {
-            let _ = fs::remove_dir_all(target);
-            fs::rename(path, target)
-        })
-    }
-
-    fn to_damaged(
-        &self,
-        name: &str,
-        reason: &str,
-        put: impl FnOnce(&Path) -> io::Result<()>,
-    ) -> io::Result<PathBuf> {
-        let damaged = self.root.join(DAMAGED);
-        private_dir(&damaged)?;
-        let target = damaged.join(name);
-        put(&target)?;
-        let mut file = private_file(&damaged.join(format!("{name}.reason")))?;
-        file.set_len(0)?;
-        file.write_all(reason.as_bytes())?;
-        Ok(target)
     }
 }
 

@@ -47,6 +47,15 @@ impl LastWord {
     }
 }
 
+/// Since when an agent is this server's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Since {
+    /// Since it was started.
+    Start,
+    /// Since it was found. What it said before is no news, apart from what came of it.
+    Adoption,
+}
+
 /// The task that reads one agent's stdout.
 #[derive(Debug)]
 pub(crate) struct Watcher {
@@ -57,7 +66,11 @@ pub(crate) struct Watcher {
 
 impl Watcher {
     /// Starts reading from the beginning; `None` for a kind that says nothing of itself.
-    pub(crate) fn start(agent: &Arc<Agent>, observer: &Arc<dyn Observer>) -> Option<Self> {
+    pub(crate) fn start(
+        agent: &Arc<Agent>,
+        observer: &Arc<dyn Observer>,
+        since: Since,
+    ) -> Option<Self> {
         let kind = agent.notes.parser;
         if kind == ParserKind::Text {
             return None;
@@ -66,7 +79,7 @@ impl Watcher {
         let reading = follow(
             Arc::clone(agent),
             Arc::clone(observer),
-            kind,
+            (kind, since),
             end.subscribe(),
         );
         Some(Self {
@@ -85,14 +98,20 @@ impl Watcher {
 async fn follow(
     agent: Arc<Agent>,
     observer: Arc<dyn Observer>,
-    kind: ParserKind,
+    (kind, since): (ParserKind, Since),
     mut end: watch::Receiver<Option<u64>>,
 ) -> LastWord {
     let handle = AgentHandle { agent };
     let _attention = handle.attend();
     let mut progress = handle.progress();
-    // What an agent said before this server came is no news, apart from what came of it.
-    let caught_up_at = progress.borrow().stdout_bytes;
+    let caught_up_at = match since {
+        Since::Start => 0,
+        Since::Adoption => {
+            let agent = Arc::clone(&handle.agent);
+            let looking = tokio::task::spawn_blocking(move || said_so_far(&agent));
+            looking.await.unwrap_or_default()
+        }
+    };
     let mut parser = Parser::new(kind);
     let mut offset = 0;
     let mut given_up_at = None;
@@ -141,6 +160,12 @@ async fn follow(
             },
         }
     }
+}
+
+/// Where an agent's stdout ends by now. Blocks.
+fn said_so_far(agent: &Agent) -> u64 {
+    let dir = output::stream_dir(&agent.dir, Stream::Stdout);
+    segments::extent(&dir).unwrap_or_default().end
 }
 
 async fn read(agent: &Agent, offset: u64) -> io::Result<OutputChunk> {

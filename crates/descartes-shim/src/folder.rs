@@ -1,6 +1,7 @@
 //! The agent's folder, as long as its shim lives: the shim notices when somebody takes it away, and
 //! makes it anew, for a later server finds agents by their folders only.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
+use crate::place::{self, Identity};
 use crate::record::{self, Spec, State};
 use crate::recorder::Recorder;
 
@@ -29,7 +31,14 @@ pub(crate) struct Folder {
     dir: OwnedFd,
     /// Only held: that it is locked is how others know that this shim lives.
     lock: OwnedFd,
-    listener: OwnedFd,
+    listener: Listener,
+}
+
+/// The socket, and what its name leads to.
+#[derive(Debug)]
+struct Listener {
+    socket: OwnedFd,
+    identity: Identity,
 }
 
 /// What a look at the folder has shown.
@@ -63,7 +72,7 @@ impl Folder {
     }
 
     pub(crate) fn listener(&self) -> BorrowedFd<'_> {
-        self.listener.as_fd()
+        self.listener.socket.as_fd()
     }
 
     /// Looks what is there. What cannot be seen, as the disk errs, counts as there.
@@ -79,8 +88,9 @@ impl Folder {
         if let Ok(path) = fs::read_link(by_descriptor(&self.dir)) {
             self.path = path;
         }
-        let records = [record::SOCKET, record::SPEC, record::STATE];
-        if self.has_lock() && records.iter().all(|name| is_in_place(&self.dir, name)) {
+        let records = [record::SPEC, record::STATE];
+        let has_records = records.iter().all(|name| is_in_place(&self.dir, name));
+        if self.has_lock() && self.has_socket() && has_records {
             Look::Whole
         } else {
             Look::Incomplete
@@ -95,15 +105,23 @@ impl Folder {
         if !self.has_lock() {
             self.lock = take_lock(&self.dir)?;
         }
-        // Before what needs room on the disk.
-        if !is_in_place(&self.dir, record::SOCKET) {
-            // There may be something else.
-            let aside = format!("{}.damaged", record::SOCKET);
-            let _ = rustix::fs::renameat(&self.dir, record::SOCKET, &self.dir, aside);
-            self.listener = listen(&self.dir)?;
-        }
+        // Before what needs room on the disk; and that is written whatever became of this.
+        let listens = if self.has_socket() {
+            Ok(())
+        } else {
+            self.listen_again()
+        };
         record::write(&self.dir, record::SPEC, spec)?;
-        record::write(&self.dir, record::STATE, state)
+        record::write(&self.dir, record::STATE, state)?;
+        listens
+    }
+
+    fn listen_again(&mut self) -> io::Result<()> {
+        if place::identify(&self.dir, record::SOCKET).is_ok() {
+            place::move_aside(self.dir.as_fd(), record::SOCKET)?;
+        }
+        self.listener = listen(&self.dir)?;
+        Ok(())
     }
 
     /// Makes the folder anew, whole or not at all: a server that found half of it would take the
@@ -126,8 +144,9 @@ impl Folder {
         }
         let made = furnish(&aside, spec, state).and_then(|made| {
             if is_something_else(&self.path) {
-                private_dir(&root.join(DAMAGED))?;
-                fs::rename(&self.path, root.join(DAMAGED).join(name))?;
+                let damaged = root.join(DAMAGED);
+                private_dir(&damaged)?;
+                fs::rename(&self.path, damaged.join(in_the_way(name)))?;
             }
             fs::rename(&aside, &self.path)?;
             Ok(made)
@@ -145,11 +164,11 @@ impl Folder {
     }
 
     fn has_lock(&self) -> bool {
-        let held = rustix::fs::fstat(&self.lock).map(|stat| (stat.st_dev, stat.st_ino));
-        match rustix::fs::statat(&self.dir, record::LOCK, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => held == Ok((stat.st_dev, stat.st_ino)),
-            Err(error) => error != rustix::io::Errno::NOENT,
-        }
+        place::leads_to_open(&self.dir, record::LOCK, &self.lock)
+    }
+
+    fn has_socket(&self) -> bool {
+        place::leads_to(&self.dir, record::SOCKET, self.listener.identity)
     }
 }
 
@@ -165,7 +184,7 @@ pub(crate) struct Writers {
 struct Made {
     dir: OwnedFd,
     lock: OwnedFd,
-    listener: OwnedFd,
+    listener: Listener,
 }
 
 fn furnish(path: &Path, spec: &Spec, state: &State) -> io::Result<(Made, Writers)> {
@@ -192,9 +211,9 @@ fn furnish(path: &Path, spec: &Spec, state: &State) -> io::Result<(Made, Writers
 /// the shim died.
 fn take_lock(dir: &OwnedFd) -> io::Result<OwnedFd> {
     let temporary = "lock.new";
-    let lock = record::create(dir, temporary)?;
+    let lock = place::create(dir, temporary)?;
     rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-    record::put_in_place(dir, temporary, record::LOCK)?;
+    place::rename(dir, temporary, record::LOCK)?;
     Ok(lock.into())
 }
 
@@ -218,15 +237,19 @@ fn is_removed(dir: &OwnedFd) -> bool {
     unlinked || name.is_ok_and(|name| name.as_os_str().as_bytes().ends_with(b" (deleted)"))
 }
 
-/// Whether there is a file or a socket of this name.
+/// Whether there is a file of this name.
 fn is_in_place(dir: &OwnedFd, name: &str) -> bool {
     match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(found) => matches!(
-            FileType::from_raw_mode(found.st_mode),
-            FileType::RegularFile | FileType::Socket
-        ),
+        Ok(found) => FileType::from_raw_mode(found.st_mode) == FileType::RegularFile,
         Err(error) => error != rustix::io::Errno::NOENT,
     }
+}
+
+/// What a thing is called that was in the way of this folder.
+fn in_the_way(name: &OsStr) -> OsString {
+    let mut other = name.to_owned();
+    other.push(".other");
+    other
 }
 
 /// Whether there is something that is no folder.
@@ -241,7 +264,7 @@ fn private_dir(path: &Path) -> io::Result<()> {
     }
 }
 
-fn listen(dir: &OwnedFd) -> io::Result<OwnedFd> {
+fn listen(dir: &OwnedFd) -> io::Result<Listener> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     let address = SocketAddrUnix::new(by_descriptor(dir).join(record::SOCKET))?;
@@ -252,5 +275,6 @@ fn listen(dir: &OwnedFd) -> io::Result<OwnedFd> {
     rustix::process::umask(before);
     bound?;
     rustix::net::listen(&socket, 16)?;
-    Ok(socket)
+    let identity = place::identify(dir, record::SOCKET)?;
+    Ok(Listener { socket, identity })
 }

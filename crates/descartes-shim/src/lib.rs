@@ -28,6 +28,7 @@ mod connection;
 mod folder;
 pub mod lifecycle;
 mod output;
+mod place;
 mod process;
 pub mod record;
 mod recorder;

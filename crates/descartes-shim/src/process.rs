@@ -266,7 +266,12 @@ impl Tree {
         if let Some(leaf) = &self.leaf {
             let _ = cgroup::set_frozen(leaf, true);
         }
-        for process in self.loose().found {
+        let loose = self.loose();
+        // Without a look into the cgroup its own would be among them.
+        if self.leaf.is_some() && loose.fault.is_some() {
+            return;
+        }
+        for process in loose.found {
             if !process.is_stopped() && matches!(process.signal(Signal::STOP), Ok(true)) {
                 self.told_to_stop.insert(process.key());
             }
@@ -328,10 +333,17 @@ impl Tree {
         if let Some(leaf) = &self.leaf {
             tree::unless_hidden(cgroup::set_frozen(leaf, false))?;
         }
-        // Without a cgroup also those that stood still already.
-        if self.leaf.is_none() || !self.told_to_stop.is_empty() {
-            tree::unless_hidden(self.signal(Signal::CONT))?;
+        let is_to_go = |process: &Process| {
+            // Without a cgroup also those that stood still already.
+            self.leaf.is_none() || self.told_to_stop.contains(&process.key())
+        };
+        let search = tree::descendants(self.shim);
+        let mut tried = search.fault.map_or(Ok(()), Err);
+        for process in search.found.iter().filter(|process| is_to_go(process)) {
+            let woken = tree::unless_hidden(process.signal(Signal::CONT));
+            tried = tried.and(woken.map(drop));
         }
+        tried?;
         self.told_to_stop.clear();
         Ok(())
     }

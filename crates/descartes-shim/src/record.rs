@@ -26,6 +26,7 @@ use rustix::fs::{Mode, OFlags};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::place;
 use crate::tree::{self, ProcessKey};
 
 /// The version of these records that this crate writes.
@@ -376,26 +377,8 @@ fn write_and<T: Serialize>(
     before_it_is_named: impl FnOnce(&File) -> io::Result<()>,
 ) -> io::Result<()> {
     let temporary = format!("{name}.new");
-    let mut file = create(dir.as_fd(), &temporary)?;
+    let mut file = place::create(dir.as_fd(), &temporary)?;
     file.write_all(&serde_json::to_vec(record)?)?;
     before_it_is_named(&file)?;
-    put_in_place(dir, &temporary, name)
-}
-
-/// Gives a file in `dir` its name. What cannot be replaced, as a folder there, is moved aside.
-pub(crate) fn put_in_place(dir: impl AsFd, temporary: &str, name: &str) -> io::Result<()> {
-    let rename = |from: &str, to: &str| rustix::fs::renameat(dir.as_fd(), from, dir.as_fd(), to);
-    match rename(temporary, name) {
-        Err(rustix::io::Errno::ISDIR) => {
-            rename(name, &format!("{name}.damaged"))?;
-            Ok(rename(temporary, name)?)
-        }
-        renamed => Ok(renamed?),
-    }
-}
-
-/// Creates or empties the private file `name` in `dir`.
-pub(crate) fn create(dir: impl AsFd, name: &str) -> io::Result<File> {
-    let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR)?.into())
+    place::rename(dir, &temporary, name)
 }

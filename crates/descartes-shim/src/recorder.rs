@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{AtFlags, FallocateFlags};
 
+use crate::place;
 use crate::record::{self, Exit};
 
 /// Space kept for the record. One is about 300 bytes.
@@ -21,7 +22,7 @@ pub(crate) struct Recorder {
 impl Recorder {
     /// Reserves the space in `dir`, the agent's folder.
     pub(crate) fn reserve(dir: OwnedFd) -> io::Result<Self> {
-        let mut reserved = record::create(&dir, record::EXIT_RESERVED)?;
+        let mut reserved = place::create(&dir, record::EXIT_RESERVED)?;
         match rustix::fs::fallocate(&reserved, FallocateFlags::empty(), 0, RESERVED_BYTES as u64) {
             Ok(()) => {}
             // A file system that cannot reserve gets the bytes themselves.
@@ -48,11 +49,12 @@ impl Recorder {
         self.reserved.write_all_at(&bytes, 0)?;
         self.reserved.set_len(bytes.len() as u64)?;
         let dir = self.dir.as_fd();
-        match rustix::fs::renameat(dir, record::EXIT_RESERVED, dir, record::EXIT) {
+        if place::leads_to_open(dir, record::EXIT_RESERVED, &self.reserved) {
+            place::rename(dir, record::EXIT_RESERVED, record::EXIT)?;
+            self.reserved.sync_all()?;
+        } else {
             // Somebody has removed what was kept free.
-            Err(rustix::io::Errno::NOENT) => record::write_synced(dir, record::EXIT, exit)?,
-            Err(error) => return Err(error.into()),
-            Ok(()) => self.reserved.sync_all()?,
+            record::write_synced(dir, record::EXIT, exit)?;
         }
         Ok(rustix::fs::fsync(dir)?)
     }

@@ -63,6 +63,8 @@ pub(crate) struct Shim {
     end_waiters: Vec<(u64, u64)>,
     paused: Option<Paused>,
     clock: Instant,
+    /// When limits were last compared with the clock.
+    looked_at: Moment,
     timers: timers::Timers,
 }
 
@@ -144,6 +146,7 @@ impl Shim {
             child_signals,
             end_signals,
             clock,
+            looked_at: Moment::ZERO,
         })
     }
 

@@ -4,12 +4,15 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use descartes_shim::record::{self, EndReason, Exit, Spec, State, StreamEnd, WallTime};
 use descartes_shim::segments;
 use descartes_shim::tree::{Process, ProcessKey};
 use descartes_shim::wire::Sizes;
+
+use tokio::task::JoinError;
 
 use crate::agent::Agent;
 use crate::eradicate::{Remains, eradicate};
@@ -36,8 +39,19 @@ pub(super) enum Contact {
     Brief,
 }
 
-/// Looks where the agent's shim is, and buries the agent if it has gone. Blocks.
-pub(super) fn look_for_shim(agent: &Agent, contact: Contact) -> io::Result<Shim> {
+/// Looks where the agent's shim is, and buries the agent if it has gone.
+///
+/// # Errors
+/// That of the task where the runtime is shutting down; within, why it could not be looked for.
+pub(super) async fn look_for_shim(
+    agent: Arc<Agent>,
+    contact: Contact,
+) -> Result<io::Result<Shim>, JoinError> {
+    tokio::task::spawn_blocking(move || look(&agent, contact)).await
+}
+
+/// Blocks.
+fn look(agent: &Agent, contact: Contact) -> io::Result<Shim> {
     let dir = &agent.dir;
     match store::lock_state(dir)? {
         LockState::Held => {

@@ -166,7 +166,6 @@ impl LocalProcessRunner {
 
     async fn adopt_once(&self, id: AgentId, deadline: Instant) -> Step {
         let runner = self.clone();
-        let undecided = |why: String| Step::Undecided { spawn: None, why };
         match blocking(move || runner.look_at(id)).await {
             Ok(Ok(Looked::Alive(alive))) => self.adopt_alive(id, *alive, deadline).await,
             Ok(Ok(Looked::Unreadable(stream))) => self.have_restored(id, stream, deadline).await,
@@ -183,17 +182,24 @@ impl LocalProcessRunner {
                 why: format!("its shim died: {error}"),
             },
             Ok(Err(error)) => {
-                let runner = self.clone();
-                let spawn = blocking(move || runner.inner.store.spawn_key(id)).await;
-                Step::Undecided {
-                    spawn: spawn.ok().flatten(),
-                    why: format!("failed to look at its folder: {error}"),
-                }
+                self.undecided_by(id, format!("failed to look at its folder: {error}"))
+                    .await
             }
             Ok(Ok(Looked::Nothing)) => Step::Decided,
             // Or by a runtime that is shutting down.
-            Err(_) => undecided("the look at its folder was cut short by a fault".to_owned()),
+            Err(_) => {
+                let why = "the look at its folder was cut short by a fault".to_owned();
+                self.undecided_by(id, why).await
+            }
         }
+    }
+
+    /// Of an agent whose folder could not be looked at, its spec may be readable all the same.
+    async fn undecided_by(&self, id: AgentId, why: String) -> Step {
+        let runner = self.clone();
+        let spawn = blocking(move || runner.inner.store.spawn_key(id)).await;
+        let spawn = spawn.ok().flatten();
+        Step::Undecided { spawn, why }
     }
 
     /// Blocks.

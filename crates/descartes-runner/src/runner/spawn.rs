@@ -27,7 +27,7 @@ use crate::owner::{Connection, Owner};
 use crate::prepare::{self, Surroundings};
 use crate::spawns::{Claim, Pending};
 use crate::store::{Notes, SpawnKey};
-use crate::watcher::Watcher;
+use crate::watcher::{Since, Watcher};
 
 mod forking;
 
@@ -66,12 +66,14 @@ impl LocalProcessRunner {
     /// Leads the same request to the same agent, also if it comes twice at once.
     pub(super) async fn spawn_or_find(&self, order: SpawnOrder) -> Result<Spawned, SpawnError> {
         let key = key(&order);
+        let after = order.timeout;
+        let deadline = Instant::now() + after;
         loop {
             match self.inner.spawns.claim(&key) {
                 Claim::New(pending) => return self.decide(order, key, pending).await,
                 Claim::Wait(mut decided) => {
                     // The sender is never used, only dropped.
-                    let _ = decided.changed().await;
+                    let _ = self.in_time(deadline, after, decided.changed()).await?;
                 }
                 Claim::Started(id) => {
                     let agent = super::AgentRunner::agent(self, id).ok_or_else(|| removed(id))?;
@@ -299,7 +301,7 @@ impl LocalProcessRunner {
         // Before it has an owner nothing can change: this is the agent as it started.
         let info = state.info(&agent);
         drop(state);
-        self.own(agent, link, Some(claims.descriptor), orders);
+        self.own(agent, (link, Some(claims.descriptor)), orders, Since::Start);
         Spawned {
             agent: handle,
             info,
@@ -310,12 +312,12 @@ impl LocalProcessRunner {
     pub(super) fn own(
         &self,
         agent: Arc<Agent>,
-        link: Link,
-        descriptor: Option<Descriptor>,
+        (link, descriptor): (Link, Option<Descriptor>),
         orders: agent::Orders,
+        since: Since,
     ) {
         let observer = Arc::clone(&self.inner.observer);
-        let watcher = Watcher::start(&agent, &observer);
+        let watcher = Watcher::start(&agent, &observer, since);
         let connection = Connection {
             link,
             descriptor,

@@ -215,6 +215,7 @@ impl Shim {
 
     fn look_at_clock(&mut self) {
         let now = self.now();
+        self.looked_at = now;
         self.deaf_until = self.deaf_until.filter(|until| *until > now);
         self.unreaped_until = self.unreaped_until.filter(|until| *until > now);
         if self.is_to_thaw {
@@ -264,7 +265,7 @@ impl Shim {
             // Those that are reached have been acted on.
             State::Stopping { .. } => {
                 let limits = self.timers.limits().map(|(at, _)| at);
-                limits.filter(|at| *at > now).min()
+                limits.filter(|at| *at > self.looked_at).min()
             }
             _ => None,
         };

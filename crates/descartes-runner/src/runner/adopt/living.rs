@@ -15,6 +15,7 @@ use crate::descriptors::Descriptor;
 use crate::link::Link;
 use crate::runner::LocalProcessRunner;
 use crate::store::Notes;
+use crate::watcher::Since;
 
 /// An agent whose shim lives, as far as its folder tells.
 pub(super) struct Alive {
@@ -68,7 +69,7 @@ impl LocalProcessRunner {
         self.register(&AgentHandle {
             agent: Arc::clone(&agent),
         });
-        self.own(agent, link, alive.descriptor, orders);
+        self.own(agent, (link, alive.descriptor), orders, Since::Adoption);
         self.inner.spawns.started(&spawn, id);
         Step::Decided
     }
