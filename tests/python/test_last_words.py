@@ -32,15 +32,16 @@ class Mute:
         task = f"echo ready; read -r line; echo '{DONE}'"
         self.id = client.spawn_ready(task, model_backend="talker")
         folder = server.state_dir / "agents" / self.id
-        self.end = folder / "exit.json"
-        self.stdout, self.elsewhere = folder / "stdout", folder / "elsewhere"
+        self.end, self.stdout = folder / "exit.json", folder / "stdout"
+        self.elsewhere, self.link = folder / "elsewhere", folder / "link"
         self.stdout.rename(self.elsewhere)
         self.stdout.symlink_to(self.stdout)
         client.done(self.id, "write_stdin", data="go\n")
 
     def is_heard_again(self):
-        self.stdout.unlink()
-        self.elsewhere.rename(self.stdout)
+        self.link.symlink_to(self.elsewhere)
+        # At no moment is there nothing.
+        self.link.rename(self.stdout)
 
 
 def test_an_end_that_cannot_be_read_yet_is_told_when_it_can(server, client):
