@@ -161,8 +161,8 @@ def test_a_limit_cuts_a_stop_short_that_would_take_longer(client):
     # Longer where that is not enough to begin the stop before.
     for secs in (1, 4, 16):
         agent = client.spawn(deaf, limits={"max_runtime_secs": secs})["id"]
-        client.read_until(agent, b"ready\n")
-        client.done(agent, "stop", grace_secs=3600, wait=False)
+        client.done(agent, "read_stdout", offset=0, wait_ms=5000)
+        client.command(agent, "stop", grace_secs=3600, wait=False)
         info = client.ended_within(agent, secs + PAUSED_SECS)
         if info["end_reason"] == "stopped":
             break

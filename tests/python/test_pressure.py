@@ -5,6 +5,8 @@ import signal
 
 import pytest
 
+from waiting import eventually
+
 MEBIBYTE = 1024 * 1024
 
 
@@ -57,9 +59,9 @@ def test_an_end_reaches_a_stopped_shim_behind_all_that_it_has_not_read(server, c
     sender.health()
     if how == "shutdown":
         assert server.stop() == 0
-        assert server.agent_processes() == []
+        eventually(lambda: not server.agent_processes(), "the end of the agent")
         server.start()
-        assert client.info(agent)["end_reason"] == "server_shutdown"
+        assert client.ended(agent)["end_reason"] == "server_shutdown"
     else:
         sender.send_command(agent, how)
         assert client.ended(agent)["status"] == "terminated"

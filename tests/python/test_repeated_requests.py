@@ -49,7 +49,9 @@ def test_a_spawn_that_was_given_up_never_runs_and_one_that_is_sent_again_runs_on
     reply = client.try_spawn(task, request_id=id, timeout_secs=1)
     assert reply["error_code"] == "timeout", reply
     # The server replaces a template that does not answer.
-    reply = client.try_spawn(task, request_id=id, timeout_secs=60)
+    config = config_for(task)
+    client.send("spawn_request", request_id=id, config=config, timeout_secs=60)
+    reply = client.receive(60)
     assert reply["success"], reply
     client.ended(reply["agent_info"]["id"])
     assert runs(server) == ["once"]
