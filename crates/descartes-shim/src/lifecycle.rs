@@ -95,6 +95,8 @@ pub enum Event {
         /// Why.
         reason: EndReason,
     },
+    /// Nobody could look at the tree, or nobody did: what is left of it may not have had its time.
+    Unseen,
     /// Time went on.
     Tick,
 }
@@ -188,6 +190,7 @@ impl Lifecycle {
             Event::Resume => self.resume(),
             Event::Stop { reason, grace } => self.stop(reason, grace, now),
             Event::Kill { reason } => self.kill(reason, now),
+            Event::Unseen => self.unseen(now),
             Event::Tick => self.tick(now),
         }
     }
@@ -331,6 +334,14 @@ impl Lifecycle {
             State::Killing { .. } => vec![Effect::AwaitEnd],
             State::Ended { .. } => vec![Effect::Refuse(Refusal::Ending)],
         }
+    }
+
+    /// Killed processes get all of their time to go from when they can be seen again.
+    fn unseen(&mut self, now: Moment) -> Vec<Effect> {
+        if let State::Killing { until, .. } = &mut self.state {
+            *until = now + KILL_DEADLINE;
+        }
+        Vec::new()
     }
 
     fn tick(&mut self, now: Moment) -> Vec<Effect> {

@@ -192,12 +192,25 @@ fn processes_that_cannot_be_killed_are_given_up_on() {
     assert_eq!(lifecycle.handle(Event::TreeEmpty, at(100)), []);
 }
 
+#[test]
+fn what_was_killed_has_all_of_its_time_once_it_can_be_seen_again() {
+    let (mut lifecycle, _) = after(&[kill()]);
+    let seen_again = at(1) + KILL_DEADLINE;
+    assert_eq!(lifecycle.handle(Event::Unseen, seen_again), []);
+    assert_eq!(lifecycle.handle(Event::Tick, seen_again), []);
+    assert_eq!(
+        lifecycle.handle(Event::Tick, seen_again + KILL_DEADLINE),
+        [Effect::Finish]
+    );
+}
+
 fn any_event() -> impl Strategy<Value = Event> {
     prop_oneof![
         Just(Event::LeaderEnded),
         Just(Event::TreeEmpty),
         Just(Event::Frozen),
         Just(Event::Tick),
+        Just(Event::Unseen),
         Just(Event::Resume),
         Just(Event::Pause(PauseHow::Auto)),
         Just(Event::Pause(PauseHow::Forced)),

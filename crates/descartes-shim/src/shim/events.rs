@@ -9,8 +9,8 @@ use rustix::process::WaitOptions;
 
 use super::Shim;
 use super::timers::{
-    DEAF_INTERVAL, FREEZE_INTERVAL, KILL_INTERVAL, UNREAPED_INTERVAL, UNWATCHED_INTERVAL,
-    WATCHED_INTERVAL,
+    DEAF_INTERVAL, FREEZE_INTERVAL, KILL_INTERVAL, STANDSTILL, UNREAPED_INTERVAL,
+    UNWATCHED_INTERVAL, WATCHED_INTERVAL,
 };
 use crate::connection::Connection;
 use crate::lifecycle::{Event, Moment, State};
@@ -215,6 +215,7 @@ impl Shim {
 
     fn look_at_clock(&mut self) {
         let now = self.now();
+        let stood_still = now.saturating_sub(self.looked_at) > STANDSTILL;
         self.looked_at = now;
         self.deaf_until = self.deaf_until.filter(|until| *until > now);
         self.unreaped_until = self.unreaped_until.filter(|until| *until > now);
@@ -234,9 +235,9 @@ impl Shim {
                 }
             }
             State::Killing { .. } => {
-                // Nothing is given up on that cannot be seen.
-                if !self.kill() {
-                    return;
+                // Nothing is given up on that cannot be seen, or that was killed just now only.
+                if !self.kill() || stood_still {
+                    self.apply(None, Event::Unseen);
                 }
             }
             // They cut a stop short that would take longer.

@@ -10,6 +10,8 @@ use crate::record::{EndReason, Limits};
 pub(super) const FREEZE_INTERVAL: Duration = Duration::from_millis(2);
 /// Pause between two attempts to kill a tree.
 pub(super) const KILL_INTERVAL: Duration = Duration::from_millis(20);
+/// After so long without a look at a tree that is being killed the shim itself stood still.
+pub(super) const STANDSTILL: Duration = Duration::from_secs(2);
 /// Least time between two reports of output to a server that watches it.
 pub(super) const WATCHED_INTERVAL: Duration = Duration::from_millis(10);
 /// Least time between two reports of output to a server that does not.

@@ -109,6 +109,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         4 => Just(Event::Resume),
         4 => Just(Event::Frozen),
         8 => Just(Event::Tick),
+        2 => Just(Event::Unseen),
         2 => stop,
         1 => any_reason().prop_map(|reason| Event::Kill { reason }),
         1 => Just(Event::LeaderEnded),

@@ -213,6 +213,12 @@ impl Model {
                 self.let_go(Because::Ending, step);
                 self.record(step);
             }
+            Event::Unseen => {
+                let killing_until = self.end.as_mut().map(|end| &mut end.killing_until);
+                if let Some(Some(until)) = killing_until {
+                    *until = now + KILL_DEADLINE;
+                }
+            }
             Event::Tick => self.time_passes(now, step),
         }
     }
