@@ -57,6 +57,7 @@ pub struct OutputReader {
     stream: Stream,
     from: ReadFrom,
     with_times: bool,
+    bytes_max: Option<u64>,
     eof: bool,
 }
 
@@ -83,6 +84,7 @@ impl ZmqClient {
             stream,
             from,
             with_times: false,
+            bytes_max: None,
             eof: false,
         }
     }
@@ -94,6 +96,15 @@ impl OutputReader {
     pub fn with_times(self) -> Self {
         Self {
             with_times: true,
+            ..self
+        }
+    }
+
+    /// Has no piece be longer than so many bytes. Default: as much as one reply holds.
+    #[must_use]
+    pub fn at_most(self, bytes: u64) -> Self {
+        Self {
+            bytes_max: Some(bytes),
             ..self
         }
     }
@@ -145,7 +156,7 @@ impl OutputReader {
         let command = Command::Read {
             stream: self.stream,
             offset: Some(offset),
-            max_bytes: None,
+            max_bytes: self.bytes_max,
             wait,
             since,
             times: self.with_times,
