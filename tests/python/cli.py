@@ -6,10 +6,11 @@ import pty
 import select
 import signal
 import subprocess
+import termios
 import time
 from pathlib import Path
 
-from daemon import environment
+from daemon import environment, is_alive
 from waiting import PATIENCE, eventually
 
 DEFAULT_BIN = Path(__file__).parent / "../../target/debug/descartes"
@@ -50,13 +51,17 @@ def private_environment(server):
 class Terminal:
     """A command with a terminal of its own."""
 
-    def __init__(self, server, *arguments):
+    def __init__(self, server, *arguments, size=None):
+        """`size`: lines and columns; without, the terminal does not know its own."""
         self.screen = b""
+        self.code = None
         pid, self.fd = pty.fork()
         if pid == 0:
             # What was started in the background ignores them, and so would its children.
             for number in (signal.SIGINT, signal.SIGQUIT):
                 signal.signal(number, signal.SIG_DFL)
+            if size:
+                termios.tcsetwinsize(0, size)
             command = [binary(), "--server", server.endpoint, *arguments]
             os.execve(command[0], command, private_environment(server))
         self.pid = pid
@@ -77,6 +82,9 @@ class Terminal:
             raise AssertionError(f"{error}; it shows {self.screen}") from None
         self.screen = self.screen.partition(text)[2]
 
+    def is_running(self):
+        return self.code is None and is_alive(self.pid)
+
     def ends(self):
         """The exit code, once the command has ended."""
         deadline = time.monotonic() + PATIENCE
@@ -85,7 +93,8 @@ class Terminal:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
                 os.close(self.fd)
-                return os.waitstatus_to_exitcode(status)
+                self.code = os.waitstatus_to_exitcode(status)
+                return self.code
         raise AssertionError(f"the command goes on; it shows {self.screen}")
 
     def _read(self):

@@ -19,6 +19,7 @@ use crate::commands::servers::Servers;
 use crate::commands::show::Show;
 use crate::commands::spawn::Spawn;
 use crate::commands::stats::Stats;
+use crate::commands::top::Top;
 use crate::commands::wait::Wait;
 use crate::error::Result;
 use crate::exit;
@@ -68,6 +69,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Spawn(Box<Spawn>),
     Ls(Ls),
+    Top(Top),
     Show(Show),
     Logs(Logs),
     Wait(Wait),
@@ -140,6 +142,7 @@ impl Command {
         match self {
             Self::Spawn(command) => command.run(context).await,
             Self::Ls(command) => command.run(context).await,
+            Self::Top(command) => command.run(context).await,
             Self::Show(command) => command.run(context).await,
             Self::Logs(command) => command.run(context).await,
             Self::Wait(command) => command.run(context).await,

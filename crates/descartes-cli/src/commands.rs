@@ -14,4 +14,5 @@ pub(crate) mod servers;
 pub(crate) mod show;
 pub(crate) mod spawn;
 pub(crate) mod stats;
+pub(crate) mod top;
 pub(crate) mod wait;

@@ -20,8 +20,10 @@ mod select;
 mod server;
 mod session;
 mod shell;
+mod sort;
 mod table;
 mod time;
+mod top;
 
 use std::process::ExitCode;
 

@@ -54,6 +54,8 @@ pub(crate) enum Persistence {
     Brief,
     /// As long as it takes: it follows something that goes on meanwhile.
     Endless,
+    /// As long as it takes, and without a word: it shows by itself how the connection is.
+    Shown,
 }
 
 impl Server {
@@ -170,7 +172,7 @@ impl Server {
             bundle: self.bundle.clone(),
             max_reconnect_attempts: match persistence {
                 Persistence::Brief => BRIEF_ATTEMPTS,
-                Persistence::Endless => u32::MAX,
+                Persistence::Endless | Persistence::Shown => u32::MAX,
             },
             ..defaults
         });

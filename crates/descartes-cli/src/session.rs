@@ -9,9 +9,9 @@
 //!
 //! SIGTERM, and a further Ctrl-C in whatever state but the first, leave the agent and end this.
 
-mod feed;
+pub(crate) mod feed;
 pub(crate) mod printer;
-mod render;
+pub(crate) mod render;
 mod signals;
 mod terminal;
 

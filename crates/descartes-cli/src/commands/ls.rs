@@ -2,18 +2,19 @@
 
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
-use descartes_client::protocol::{AgentInfo, AgentStatus, EndReason};
+use clap::Args;
+use descartes_client::protocol::{AgentInfo, AgentStatus};
 use descartes_client::{ListFilter, ZmqAgentRunner, ZmqClient};
 
 use crate::cli::{Context, one_of};
-use crate::describe::status_style;
+use crate::describe::{status_style, status_words};
 use crate::error::{CliError, Result};
 use crate::exit;
 use crate::ids;
 use crate::json;
 use crate::output::{self, Format};
 use crate::select::{Label, count};
+use crate::sort::Sort;
 use crate::table::{Cell, Table, cut};
 use crate::time;
 
@@ -74,19 +75,6 @@ pub(crate) struct Ls {
     watch: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Sort {
-    /// The oldest first
-    Started,
-    Name,
-    Status,
-    Backend,
-    /// The longest first
-    Runtime,
-    /// The most first
-    Output,
-}
-
 impl Ls {
     pub(crate) async fn run(self, context: &Context) -> Result<u8> {
         if self.watch {
@@ -119,18 +107,7 @@ impl Ls {
 
     fn arrange(&self, agents: &mut Vec<AgentInfo>) {
         agents.retain(|info| self.wants(info));
-        match self.sort {
-            Sort::Started => {}
-            Sort::Name => agents.sort_by(|one, other| one.name.cmp(&other.name)),
-            Sort::Status => agents.sort_by_key(|info| info.status.as_str()),
-            Sort::Backend => {
-                agents.sort_by(|one, other| one.model_backend.cmp(&other.model_backend));
-            }
-            Sort::Runtime => agents.sort_by_key(|info| std::cmp::Reverse(runtime(info))),
-            Sort::Output => agents.sort_by_key(|info| {
-                std::cmp::Reverse(info.output.stdout_bytes + info.output.stderr_bytes)
-            }),
-        }
+        agents.sort_by(|one, other| self.sort.compare(one, other));
         if self.reverse {
             agents.reverse();
         }
@@ -217,7 +194,7 @@ fn table(agents: &[AgentInfo]) -> Table {
         table.row([
             ids::cut(info.id, length).into(),
             cut(&info.name, NAME_WIDTH).into(),
-            Cell::styled(status(info), status_style(info.status)),
+            Cell::styled(status_words(info), status_style(info.status)),
             info.model_backend.as_str().into(),
             format!("{ago} ago").into(),
             time::short(runtime(info)).into(),
@@ -225,17 +202,6 @@ fn table(agents: &[AgentInfo]) -> Table {
         ]);
     }
     table
-}
-
-/// The status, and for one that is no plain success, why in a word.
-fn status(info: &AgentInfo) -> String {
-    match (info.status, info.end_reason, info.exit_code) {
-        (AgentStatus::Failed, Some(EndReason::Exited), Some(code)) => format!("failed ({code})"),
-        (AgentStatus::Failed | AgentStatus::Terminated, Some(reason), _) => {
-            format!("{} ({})", info.status, reason.as_str().replace('_', " "))
-        }
-        (status, ..) => status.to_string(),
-    }
 }
 
 fn runtime(info: &AgentInfo) -> Duration {

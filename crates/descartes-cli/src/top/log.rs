@@ -1,0 +1,236 @@
+//! The output of one agent, by lines.
+
+use std::collections::VecDeque;
+
+use descartes_client::OutputChunk;
+use descartes_client::protocol::{AgentId, Stream};
+use ratatui::crossterm::event::KeyCode;
+
+use crate::session::render;
+use crate::table::plain;
+
+/// Lines that are kept.
+const LINES_MAX: usize = 2000;
+
+/// Bytes of a line that are read: an event of an agent is a line.
+const LINE_BYTES_MAX: usize = 1 << 20;
+
+/// Characters of a line that are kept.
+const TEXT_CHARS_MAX: usize = 4096;
+
+/// Columns by which the text moves to the side.
+const SIDE_STEP: usize = 20;
+
+/// Where a line came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    Stdout,
+    Stderr,
+    /// This side.
+    Note,
+}
+
+/// A line that an agent wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Line {
+    pub(super) origin: Origin,
+    pub(super) text: String,
+}
+
+/// The line of a stream that has not ended.
+#[derive(Debug, Default)]
+struct Partial {
+    text: Vec<u8>,
+    begin: Begin,
+}
+
+/// Whether it is known where a line begins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Begin {
+    /// Not before the next newline.
+    #[default]
+    Unknown,
+    Known,
+}
+
+/// The end of an agent's output, and which part of it is shown.
+#[derive(Debug)]
+pub(super) struct Log {
+    pub(super) agent: AgentId,
+    lines: VecDeque<Line>,
+    stdout: Partial,
+    stderr: Partial,
+    /// Lines between the last one on the screen and the last one.
+    behind: usize,
+    /// Columns that are passed over.
+    pub(super) side: usize,
+    height: usize,
+}
+
+impl Log {
+    pub(super) fn new(agent: AgentId) -> Self {
+        Self {
+            agent,
+            lines: VecDeque::new(),
+            stdout: Partial::default(),
+            stderr: Partial::default(),
+            behind: 0,
+            side: 0,
+            height: 1,
+        }
+    }
+
+    /// More output came.
+    pub(super) fn feed(&mut self, stream: Stream, chunk: &OutputChunk) {
+        if chunk.lost_bytes > 0 {
+            self.end_line(stream);
+            self.push(
+                Origin::Note,
+                format!("[{} bytes are gone]", chunk.lost_bytes),
+            );
+        }
+        let mut data = &chunk.data[..];
+        let partial = self.partial(stream);
+        if partial.begin == Begin::Unknown && chunk.offset > 0 {
+            let Some(newline) = data.iter().position(|byte| *byte == b'\n') else {
+                return;
+            };
+            data = &data[newline + 1..];
+        }
+        self.partial(stream).begin = Begin::Known;
+        let mut parts = data.split(|byte| *byte == b'\n');
+        if let Some(first) = parts.next() {
+            self.extend(stream, first);
+        }
+        for part in parts {
+            self.end_line(stream);
+            self.extend(stream, part);
+        }
+    }
+
+    /// Something that the agent did not write.
+    pub(super) fn note(&mut self, text: String) {
+        self.end_line(Stream::Stdout);
+        self.end_line(Stream::Stderr);
+        self.push(Origin::Note, text);
+    }
+
+    pub(super) fn key(&mut self, code: KeyCode) {
+        let page = self.height.saturating_sub(1).max(1);
+        match code {
+            KeyCode::Up => self.behind += 1,
+            KeyCode::Down => self.behind = self.behind.saturating_sub(1),
+            KeyCode::PageUp => self.behind += page,
+            KeyCode::PageDown => self.behind = self.behind.saturating_sub(page),
+            KeyCode::Home => self.behind = usize::MAX,
+            KeyCode::End => self.behind = 0,
+            KeyCode::Left => self.side = self.side.saturating_sub(SIDE_STEP),
+            KeyCode::Right => self.side = (self.side + SIDE_STEP).min(TEXT_CHARS_MAX),
+            _ => {}
+        }
+        self.behind = self.behind.min(self.behind_max());
+    }
+
+    /// How many lines the screen has.
+    pub(super) fn resize(&mut self, height: usize) {
+        self.height = height;
+        self.behind = self.behind.min(self.behind_max());
+    }
+
+    /// The lines on the screen.
+    pub(super) fn on_screen(&self) -> impl Iterator<Item = Line> {
+        let partial = self.unended();
+        let end = (self.lines.len() + partial.len()).saturating_sub(self.behind);
+        let start = end.saturating_sub(self.height);
+        let whole = self.lines.range(start.min(self.lines.len())..).cloned();
+        let passed_over = start.saturating_sub(self.lines.len());
+        whole
+            .chain(partial.into_iter().skip(passed_over))
+            .take(end - start)
+    }
+
+    /// What there is of lines that have not ended.
+    fn unended(&self) -> Vec<Line> {
+        let partial = [
+            (Stream::Stdout, &self.stdout),
+            (Stream::Stderr, &self.stderr),
+        ];
+        let begun = partial.into_iter().filter(|(_, it)| !it.text.is_empty());
+        begun
+            .flat_map(|(stream, it)| lines(stream, &it.text))
+            .collect()
+    }
+
+    /// How many lines come after those on the screen.
+    pub(super) fn behind(&self) -> usize {
+        self.behind
+    }
+
+    fn behind_max(&self) -> usize {
+        (self.lines.len() + self.unended().len()).saturating_sub(self.height)
+    }
+
+    fn extend(&mut self, stream: Stream, text: &[u8]) {
+        let line = &mut self.partial(stream).text;
+        let room = LINE_BYTES_MAX.saturating_sub(line.len());
+        line.extend_from_slice(&text[..text.len().min(room)]);
+    }
+
+    fn end_line(&mut self, stream: Stream) {
+        let text = std::mem::take(&mut self.partial(stream).text);
+        for line in lines(stream, &text) {
+            self.push(line.origin, line.text);
+        }
+    }
+
+    fn push(&mut self, origin: Origin, text: String) {
+        if self.lines.len() == LINES_MAX {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(Line { origin, text });
+        // Who looks at older lines goes on seeing those.
+        if self.behind > 0 {
+            self.behind = (self.behind + 1).min(self.behind_max());
+        }
+    }
+
+    fn partial(&mut self, stream: Stream) -> &mut Partial {
+        match stream {
+            Stream::Stdout => &mut self.stdout,
+            Stream::Stderr => &mut self.stderr,
+        }
+    }
+}
+
+/// A line as it is shown: the event of a known agent as text.
+fn lines(stream: Stream, line: &[u8]) -> Vec<Line> {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let origin = match stream {
+        Stream::Stdout => Origin::Stdout,
+        Stream::Stderr => Origin::Stderr,
+    };
+    let texts = match render::entries(line).filter(|_| stream == Stream::Stdout) {
+        Some(entries) => {
+            let text: String = entries.iter().map(render::Entry::lines).collect();
+            let text = anstream::adapter::strip_str(&text).to_string();
+            text.lines().map(str::to_owned).collect()
+        }
+        None => vec![String::from_utf8_lossy(line).into_owned()],
+    };
+    let texts = texts.into_iter().map(|text| {
+        let text: String = text.chars().take(TEXT_CHARS_MAX).collect();
+        plain(&text)
+    });
+    texts.map(|text| Line { origin, text }).collect()
+}
+
+/// The last line in some output that says something.
+pub(super) fn last_line(stream: Stream, output: &[u8]) -> String {
+    output
+        .split(|byte| *byte == b'\n')
+        .rev()
+        .flat_map(|line| lines(stream, line).into_iter().rev())
+        .map(|line| line.text.trim().to_owned())
+        .find(|text| !text.is_empty())
+        .unwrap_or_default()
+}
