@@ -1,5 +1,15 @@
 //! Memory that is no longer needed goes back to the system.
 
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+
+/// Pause between two looks at how much memory the server holds.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// Bytes by which it has to have grown for a look at what of it is free.
+const WORTHWHILE_BYTES: u64 = 16 << 20;
+
 /// Gives every larger block of memory back as soon as it is freed.
 ///
 /// Left alone, glibc does so only with the first: each block that it gives back raises the size from which it does, up
@@ -17,3 +27,45 @@ pub(crate) fn give_back_when_freed() {
 /// Other C libraries do so by themselves.
 #[cfg(not(target_env = "gnu"))]
 pub(crate) fn give_back_when_freed() {}
+
+/// Gives back what small blocks took, now and then, once there were many: what a thousand connections leave is between
+/// blocks that live on, where glibc does not look by itself. Never returns.
+pub(crate) async fn give_back_regularly() {
+    let mut looks = interval(INTERVAL);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut before = 0;
+    loop {
+        looks.tick().await;
+        let Some(now) = resident_bytes() else { return };
+        if now < before + WORTHWHILE_BYTES {
+            before = before.min(now);
+            continue;
+        }
+        // It takes the locks of the heap one after the other, and some milliseconds for hundreds of MiB.
+        let given_back = tokio::task::spawn_blocking(give_back_free);
+        before = given_back
+            .await
+            .ok()
+            .and_then(|()| resident_bytes())
+            .unwrap_or(now);
+    }
+}
+
+/// Bytes of memory that this process holds; `None` where `/proc` cannot be read.
+fn resident_bytes() -> Option<u64> {
+    let sizes = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = sizes.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64)
+}
+
+#[cfg(target_env = "gnu")]
+fn give_back_free() {
+    #[expect(unsafe_code, reason = "the heap is the C library's")]
+    // SAFETY: it takes a number, locks what it looks at, and touches nothing but what is free.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+#[cfg(not(target_env = "gnu"))]
+fn give_back_free() {}
