@@ -2,17 +2,22 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use descartes_protocol::{AgentId, StatusUpdate, Timestamp};
 use descartes_runner::{AgentUpdate, Observer};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
 /// Events that are kept.
 const KEPT_MAX: usize = 65_536;
 
 /// Updates without a number that may wait to be broadcast; beyond that they are dropped.
 const PASSING_MAX: usize = 4096;
+
+/// An agent that says a lot waits while so many events have not been published: an event of another one has no more
+/// than these before it, and none is dropped before it was published.
+const UNPUBLISHED_MAX: u64 = 1024;
 
 /// After so many events whoever waits for one agent's looks at them, though none may be that
 /// agent's: far fewer than are kept, so that nobody who waits has to be told of a gap.
@@ -31,6 +36,8 @@ pub(crate) struct EventLog {
     grown: Notify,
     /// Wake whoever waits for the events of one agent.
     grown_of: [Notify; GROUPS],
+    /// Number of the last event that was published; none while nobody publishes.
+    published: watch::Sender<Option<u64>>,
     passing: mpsc::Sender<(AgentUpdate, Timestamp)>,
 }
 
@@ -73,6 +80,7 @@ impl EventLog {
             }),
             grown: Notify::new(),
             grown_of: [const { Notify::const_new() }; GROUPS],
+            published: watch::Sender::new(None),
             passing,
         };
         (log, receiver)
@@ -86,6 +94,11 @@ impl EventLog {
     /// Number of the last event. What is read of agents after this includes all up to it.
     pub(crate) fn sequence(&self) -> u64 {
         self.ring().last
+    }
+
+    /// Notes up to where events have been published, or that nobody publishes them any more.
+    pub(crate) fn published(&self, sequence: Option<u64>) {
+        self.published.send_replace(sequence);
     }
 
     /// Waits until there are events after `sequence`.
@@ -215,6 +228,17 @@ impl Observer for EventLog {
             self.grown_of(agent).notify_waiters();
         }
     }
+
+    fn room(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async {
+            let mut published = self.published.subscribe();
+            let has_room = |published: &Option<u64>| {
+                published.is_none_or(|published| self.sequence() < published + UNPUBLISHED_MAX)
+            };
+            // It is closed together with this log.
+            let _ = published.wait_for(has_room).await;
+        })
+    }
 }
 
 #[cfg(test)]
@@ -222,6 +246,7 @@ mod tests {
     use super::*;
     use std::future::{pending, ready};
     use std::sync::Arc;
+    use std::time::Duration;
 
     use descartes_protocol::{AgentStatus, UpdateType};
 
@@ -296,6 +321,28 @@ mod tests {
         let last = log.sequence();
         assert_eq!((numbers(&page), page.gap), (vec![last], false));
         assert_eq!(page.next_sequence, last);
+    }
+
+    #[tokio::test]
+    async fn there_is_room_until_too_much_is_unpublished_and_again_once_it_was_published() {
+        let (log, _passing) = EventLog::new("s");
+        let agent = AgentId::generate();
+        for _ in 0..UNPUBLISHED_MAX {
+            Observer::update(&log, update(agent));
+        }
+        let has_room = || async {
+            let room = tokio::time::timeout(Duration::ZERO, log.room());
+            room.await.is_ok()
+        };
+        assert!(has_room().await, "nobody publishes");
+        log.published(Some(0));
+        assert!(!has_room().await);
+        log.published(Some(1));
+        assert!(has_room().await);
+        log.published(Some(0));
+        let waiting = log.room();
+        log.published(None);
+        waiting.await;
     }
 
     #[tokio::test]

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use descartes_protocol::{AgentId, HealthCheckResponse, Reply, Stream, Timestamp, topics};
 use descartes_runner::{AgentHandle, AgentRunner, AgentUpdate, LocalProcessRunner};
-use descartes_transport::{EventSocket, Interest};
+use descartes_transport::{EventSocket, Interest, Published};
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -51,6 +51,8 @@ pub(crate) struct Publisher {
     live: HashMap<(AgentId, Stream), LiveOutput>,
     output: (mpsc::Sender<Piece>, mpsc::Receiver<Piece>),
     dropped: Arc<AtomicU64>,
+    /// Events that were gone from the log before they could be sent.
+    missed: u64,
     /// Where clients have keys: who may listen, and how often that was looked at.
     clients: Option<Arc<AuthorizedClients>>,
     clients_seen: u64,
@@ -91,6 +93,12 @@ enum Event {
     Stop,
 }
 
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.log.published(None);
+    }
+}
+
 impl Publisher {
     pub(crate) fn new(parts: Parts) -> Self {
         let mut heartbeat = tokio::time::interval(parts.heartbeat_interval);
@@ -109,6 +117,7 @@ impl Publisher {
             live: HashMap::new(),
             output: mpsc::channel(OUTPUT_QUEUE),
             dropped: parts.dropped,
+            missed: 0,
             clients: parts.clients,
             clients_seen: 0,
             recheck: tokio::time::interval(RECHECK_INTERVAL),
@@ -119,7 +128,7 @@ impl Publisher {
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         loop {
             match self.next_event(&stop).await {
-                Event::LogGrew => self.publish_log(),
+                Event::LogGrew => self.publish_log().await,
                 Event::Passing(update, at) => self.publish_passing(&update, at),
                 Event::InterestChanged => self.follow_interest(),
                 Event::Output(piece) => self.socket.publish(&piece.topic, piece.body),
@@ -127,11 +136,12 @@ impl Publisher {
                 Event::Recheck => self.drop_unlisted().await,
                 Event::Stop => break,
             }
-            self.dropped.store(self.socket.dropped(), Ordering::Relaxed);
+            let dropped = self.socket.dropped() + self.missed;
+            self.dropped.store(dropped, Ordering::Relaxed);
         }
         self.live.clear();
         while self.sent < self.log.sequence() {
-            self.publish_log();
+            self.publish_log().await;
         }
         self.socket.close().await;
     }
@@ -160,19 +170,33 @@ impl Publisher {
         }
     }
 
-    fn publish_log(&mut self) {
+    /// Sends the next events. Where the socket has no room for one it waits, but not for ever.
+    async fn publish_log(&mut self) {
         let page = self.log.after(self.sent, BATCH, None);
+        let first = page.events.first().and_then(|event| event.sequence);
+        if let Some(first) = first {
+            self.missed += first - self.sent - 1;
+        }
         self.sent = page.next_sequence;
+        let mut stands_still = false;
         for update in page.events {
             if update.agent_sequence == Some(1) {
                 // Whoever subscribed before the agent was there gets its output from the start.
                 self.follow_agent(update.agent_id, Some(0));
             }
             let topic = topics::status(update.agent_id);
-            if self.broadcasts_status && self.interest.wants(&topic) {
-                self.socket.publish(&topic, update.encode());
+            if !self.broadcasts_status || !self.interest.wants(&topic) {
+                continue;
+            }
+            let body = update.encode();
+            if stands_still {
+                self.socket.publish(&topic, body);
+            } else {
+                let published = self.socket.publish_when_room(&topic, body).await;
+                stands_still = published == Published::Dropped;
             }
         }
+        self.log.published(Some(self.sent));
     }
 
     fn publish_passing(&self, update: &AgentUpdate, at: Timestamp) {

@@ -1,5 +1,8 @@
 //! Whom the runner tells what happens to agents.
 
+use std::future::{Future, ready};
+use std::pin::Pin;
+
 use descartes_protocol::{AgentId, AgentStatus, Raw, UpdateType};
 
 /// One thing that happened to an agent.
@@ -26,4 +29,13 @@ pub struct AgentUpdate {
 pub trait Observer: std::fmt::Debug + Send + Sync + 'static {
     /// Something happened to an agent.
     fn update(&self, update: AgentUpdate);
+
+    /// Waits until whoever passes updates on has kept up with those that there were. It is waited for between two
+    /// pieces of what a talkative agent says, so that its updates do not push out those of others. Default: at once.
+    ///
+    /// # Cancel safety
+    /// Nothing happens when the future is dropped.
+    fn room(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(ready(()))
+    }
 }

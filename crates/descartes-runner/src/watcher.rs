@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use descartes_protocol::Stream;
+use descartes_protocol::{AgentStatus, Stream};
 use descartes_shim::segments;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -18,6 +18,9 @@ use crate::parser::{Observation, Parser, ParserKind};
 
 /// Bytes read and parsed at a time.
 const CHUNK_BYTES: usize = 256 * 1024;
+
+/// Bytes parsed and told of at a time.
+const PIECE_BYTES: usize = 4096;
 
 /// How long what cannot be read is tried again once the agent has ended.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -104,35 +107,25 @@ async fn follow(
     let handle = AgentHandle { agent };
     let _attention = handle.attend();
     let mut progress = handle.progress();
-    let caught_up_at = match since {
-        Since::Start => 0,
-        Since::Adoption => {
-            let agent = Arc::clone(&handle.agent);
-            let looking = tokio::task::spawn_blocking(move || said_so_far(&agent));
-            looking.await.unwrap_or_default()
-        }
+    let past = match since {
+        Since::Start => None,
+        Since::Adoption => Some(Past::of(&handle.agent).await),
     };
-    let mut parser = Parser::new(kind);
-    let mut offset = 0;
+    let mut listener = Listener {
+        agent: &handle.agent,
+        observer: &*observer,
+        parser: Parser::new(kind),
+        offset: 0,
+        past,
+    };
     let mut given_up_at = None;
     loop {
         let ends_at = *end.borrow_and_update();
         let known: Progress = *progress.borrow_and_update();
-        if ends_at.unwrap_or(known.stdout_bytes) > offset {
-            match read(&handle.agent, offset).await {
-                Ok(chunk) if chunk.next_offset > offset => {
-                    let news = if offset < caught_up_at {
-                        News::Outcome
-                    } else {
-                        News::All
-                    };
-                    let mut said = Vec::new();
-                    if chunk.offset > offset {
-                        said.extend(parser.gap());
-                    }
-                    offset = chunk.next_offset;
-                    said.extend(parser.feed(&chunk.data));
-                    apply(&handle.agent, &*observer, said, news);
+        if ends_at.unwrap_or(known.stdout_bytes) > listener.offset {
+            match read(&handle.agent, listener.offset).await {
+                Ok(chunk) if chunk.next_offset > listener.offset => {
+                    listener.hear(&chunk).await;
                     continue;
                 }
                 Err(error) if ends_at.is_some() => {
@@ -149,8 +142,7 @@ async fn follow(
             }
         }
         if ends_at.is_some() {
-            apply(&handle.agent, &*observer, parser.finish(), News::All);
-            return LastWord::of(&parser, kind);
+            return listener.hear_the_end(kind);
         }
         tokio::select! {
             Ok(()) = progress.changed() => {}
@@ -158,6 +150,97 @@ async fn follow(
                 // The owner has gone and left the agent to itself.
                 return LastWord::Unreadable;
             },
+        }
+    }
+}
+
+/// What an agent had said when it was found: it is no news, apart from what came of it.
+#[derive(Debug)]
+struct Past {
+    /// Where it ends.
+    end: u64,
+    /// The agent's status before it was read.
+    status: AgentStatus,
+}
+
+impl Past {
+    async fn of(agent: &Arc<Agent>) -> Self {
+        let status = agent.state().status();
+        let agent = Arc::clone(agent);
+        let looking = tokio::task::spawn_blocking(move || said_so_far(&agent));
+        Self {
+            end: looking.await.unwrap_or_default(),
+            status,
+        }
+    }
+}
+
+/// Takes in what one agent says.
+struct Listener<'a> {
+    agent: &'a Agent,
+    observer: &'a dyn Observer,
+    parser: Parser,
+    offset: u64,
+    /// Until all of it was heard.
+    past: Option<Past>,
+}
+
+impl Listener<'_> {
+    /// Takes in a chunk, piece by piece: an agent that says a lot keeps nobody from anything else meanwhile.
+    async fn hear(&mut self, chunk: &OutputChunk) {
+        if chunk.offset > self.offset {
+            self.leave_past(chunk.offset);
+            let said = self.parser.gap();
+            self.apply(said);
+            self.offset = chunk.offset;
+        }
+        let mut rest = &chunk.data[..];
+        while !rest.is_empty() {
+            self.leave_past(self.offset);
+            let (piece, later) = rest.split_at(self.piece_length(rest.len()));
+            let said = self.parser.feed(piece);
+            self.apply(said);
+            self.offset += piece.len() as u64;
+            rest = later;
+            self.observer.room().await;
+            tokio::task::yield_now().await;
+        }
+        self.offset = chunk.next_offset;
+        self.leave_past(self.offset);
+    }
+
+    /// A piece is of the past, or it is not.
+    fn piece_length(&self, available: usize) -> usize {
+        let past = self.past.as_ref();
+        let past = past.map_or(u64::MAX, |past| past.end.saturating_sub(self.offset));
+        let past = usize::try_from(past).unwrap_or(usize::MAX);
+        available.min(PIECE_BYTES).min(past)
+    }
+
+    /// All was said.
+    fn hear_the_end(mut self, kind: ParserKind) -> LastWord {
+        self.leave_past(u64::MAX);
+        let said = self.parser.finish();
+        self.apply(said);
+        LastWord::of(&self.parser, kind)
+    }
+
+    /// Tells what came of the past, once all of it was heard.
+    fn leave_past(&mut self, heard: u64) {
+        if let Some(past) = self.past.take_if(|past| past.end <= heard) {
+            let mut state = self.agent.state();
+            if state.status() != past.status {
+                self.observer.update(state.change(self.agent.id, None));
+            }
+        }
+    }
+
+    fn apply(&self, said: Vec<Observation>) {
+        let mut state = self.agent.state();
+        for observation in said {
+            if state.observe(observation) && self.past.is_none() {
+                self.observer.update(state.change(self.agent.id, None));
+            }
         }
     }
 }
@@ -174,28 +257,6 @@ async fn read(agent: &Agent, offset: u64) -> io::Result<OutputChunk> {
         output::read(&dir, offset, CHUNK_BYTES, Length::SoFar(0))
     });
     chunk.await.map_err(io::Error::other)?
-}
-
-/// Which changes of its status an agent's words are told by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum News {
-    /// Each.
-    All,
-    /// The last one.
-    Outcome,
-}
-
-fn apply(agent: &Agent, observer: &dyn Observer, said: Vec<Observation>, news: News) {
-    let mut state = agent.state();
-    let before = state.status();
-    for observation in said {
-        if state.observe(observation) && news == News::All {
-            observer.update(state.change(agent.id, None));
-        }
-    }
-    if news == News::Outcome && state.status() != before {
-        observer.update(state.change(agent.id, None));
-    }
 }
 
 /// Everything that a finished agent said of itself, as far as it can be read. Blocks.

@@ -5,9 +5,10 @@ mod table;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
-use omq_tokio::{Message, PeerPublicKey, Socket};
+use omq_tokio::{Message, PeerPublicKey, Socket, TrySendError};
 
 use crate::bind::{BindError, Bound, SocketFile, SocketRole, bind};
 use crate::endpoint::Endpoint;
@@ -19,6 +20,18 @@ use interest::InterestTask;
 
 /// Longest topic that can be subscribed to, in bytes. A longer subscription is ignored.
 pub const TOPIC_MAX: usize = 255;
+
+/// How long a message may wait for its place in the socket's queue. The library's task empties that unless it is stuck.
+const ROOM_WAIT: Duration = Duration::from_secs(1);
+
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Published {
+    /// It is on its way to those who want it and have room for it.
+    Queued,
+    /// It went to nobody.
+    Dropped,
+}
 
 /// The server's PUB socket. A message is two frames: topic and body.
 ///
@@ -66,15 +79,40 @@ impl EventSocket {
         &self.endpoint
     }
 
-    /// Sends `body` to everybody who subscribed to a prefix of `topic`. Never waits.
+    /// Sends `body` to everybody who subscribed to a prefix of `topic`. Never waits: where the socket's own queue is
+    /// full, it is dropped.
     ///
     /// Until the library's task gets to it, a message waits in a queue of [`Limits::send_hwm`] messages, whatever their
     /// size: with the default, bodies up to 64 KiB keep that queue below 64 MiB.
     pub fn publish(&self, topic: &str, body: Bytes) {
-        let message = Message::multipart([Bytes::copy_from_slice(topic.as_bytes()), body]);
-        if self.socket.try_send(message).is_err() {
+        if self.socket.try_send(message(topic, body)).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// As [`EventSocket::publish`], but waits for a place in the socket's queue, at most a second. Slow subscribers are
+    /// not waited for: what is queued goes to those who have room, and is dropped for the others.
+    ///
+    /// # Cancel safety
+    /// Nothing is sent when the future is dropped.
+    pub async fn publish_when_room(&self, topic: &str, body: Bytes) -> Published {
+        let sending = async {
+            let mut message = message(topic, body);
+            loop {
+                match self.socket.try_send(message) {
+                    Ok(()) => return Published::Queued,
+                    Err(TrySendError::Full(returned)) => message = returned,
+                    Err(_) => return Published::Dropped,
+                }
+                self.socket.wait_send_ready().await;
+            }
+        };
+        let sent = tokio::time::timeout(ROOM_WAIT, sending).await;
+        let published = sent.unwrap_or(Published::Dropped);
+        if published == Published::Dropped {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        published
     }
 
     /// How many messages went to nobody because the socket's own queue was full or closed. What is dropped for a single
@@ -122,4 +160,8 @@ impl EventSocket {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
     }
+}
+
+fn message(topic: &str, body: Bytes) -> Message {
+    Message::multipart([Bytes::copy_from_slice(topic.as_bytes()), body])
 }

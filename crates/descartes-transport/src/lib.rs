@@ -24,7 +24,7 @@ pub use client::{
     ConnectError, ConnectionState, ConnectionWatch, HandshakeFault, Requester, Subscriber,
 };
 pub use endpoint::{Endpoint, EndpointError, SOCKET_PATH_MAX};
-pub use event::{EventSocket, Interest, TOPIC_MAX};
+pub use event::{EventSocket, Interest, Published, TOPIC_MAX};
 pub use keys::{KeyError, Keypair, PublicKey, SecretKey};
 pub use limits::{KeepAlive, Limits};
 pub use request::{Client, FrameError, HOP_SIZE_MAX, HOPS_MAX, Inbound, ReplyError, RequestSocket};

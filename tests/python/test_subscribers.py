@@ -1,0 +1,92 @@
+"""Subscribers that do not read, and crowds of them that come and go."""
+
+import contextlib
+
+import pytest
+from client import Subscriber, has_no_holes, sequence_of
+from daemon import BACKENDS
+from waiting import eventually
+
+TALKATIVE = BACKENDS["sh"] | {"parser": "jsonl"}
+
+EVENTS = 1_000_000
+TALKERS = 4
+
+# The events that are kept to be asked for again, and the queues of the sockets.
+GROWTH_MAX = 100 << 20
+
+CROWD = 1000
+ROUNDS = 20
+
+# A thousand connections, or the memory of twenty thousand, take a while on a busy machine.
+LONG = 90
+
+# A line that changes the agent's status, for each that it reads.
+CHANGES = """while read -r x; do echo '{"type":"thinking"}'; read -r x; echo '{"type":"running"}'; done"""
+
+
+def talk(lines):
+    """Changes its status with each of so many lines, once it has read one."""
+    said = r'{"type":"thinking"}\n{"type":"running"}'
+    return f"""read -r x; yes "$(printf '{said}')" | head -n {lines}"""
+
+
+@pytest.fixture
+def deaf():
+    """Connects subscribers that never read."""
+    with contextlib.ExitStack() as sockets:
+
+        def connect(server, topic):
+            subscriber = sockets.enter_context(Subscriber(server.pub_endpoint, topic))
+            return subscriber.settle()
+
+        yield connect
+
+
+def test_a_million_events_cost_no_memory_for_who_never_reads_and_nobody_else_misses_any(
+    launch, connect, deaf
+):
+    server = launch(**{"backends.talkative": TALKATIVE})
+    client = connect(server)
+    quiet = client.spawn(CHANGES, model_backend="talkative")["id"]
+    talkers = [
+        client.spawn(talk(EVENTS // TALKERS), model_backend="talkative")["id"]
+        for _ in range(TALKERS)
+    ]
+    deaf(server, "status/")
+    before = server.rss_bytes()
+    events = []
+    with Subscriber(server.pub_endpoint, f"status/{quiet}") as subscriber:
+        subscriber.settle()
+        for talker in talkers:
+            client.done(talker, "write_stdin", data="go\n")
+        while client.list(include_finished=False)["agents"][1:]:
+            client.done(quiet, "write_stdin", data="next\n")
+            events += subscriber.kept(lambda event: event["agent_id"] == quiet)
+    assert client.list()["sequence"] > EVENTS
+    assert has_no_holes(sequence_of(events, "agent_sequence"))
+    assert len(events) > TALKERS, "the agents had their say at once"
+    assert server.peak_rss_bytes() - before < GROWTH_MAX
+    assert all(client.ended(talker)["status"] == "completed" for talker in talkers)
+
+
+def test_a_thousand_subscribers_come_and_go_twenty_times_and_leave_nothing(server, client):
+    client.health()
+    before = descriptors(server)
+    of_one_crowd = None
+    for number in range(ROUNDS):
+        crowd = [
+            Subscriber(server.pub_endpoint, f"status/{number}-{place}") for place in range(CROWD)
+        ]
+        eventually(lambda: descriptors(server) >= before + CROWD, "all connections", LONG)
+        crowd[-1].settle()
+        of_one_crowd = of_one_crowd or server.rss_bytes()
+        for subscriber in crowd:
+            subscriber.socket.close()
+        eventually(lambda: descriptors(server) <= before, "the end of all connections", LONG)
+    # Connections are let go of for good some seconds after their end, and then their memory.
+    eventually(lambda: server.rss_bytes() < of_one_crowd, "the memory that was held before", LONG)
+
+
+def descriptors(server):
+    return len(list(server.proc("fd").iterdir()))
