@@ -9,6 +9,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -122,6 +123,53 @@ pub fn read(dir: &Path, offset: u64, max: usize) -> io::Result<Chunk> {
     })
 }
 
+/// Reads at most `max` bytes that end at `end`, or where there are no more just below `end`, at the
+/// last one below it. Empty where nothing below `end` is kept.
+///
+/// # Errors
+/// Whatever opening and reading the files says.
+pub fn read_back(dir: &Path, end: u64, max: usize) -> io::Result<Chunk> {
+    let kept = kept_below(dir, end, max as u64)?;
+    let wanted = usize::try_from(kept.end - kept.start).unwrap_or(usize::MAX);
+    let mut chunk = read(dir, kept.start, wanted)?;
+    let left = kept.end.saturating_sub(chunk.offset);
+    chunk
+        .data
+        .truncate(usize::try_from(left).unwrap_or(usize::MAX));
+    if chunk.offset + (chunk.data.len() as u64) < kept.end {
+        // The writer has removed it meanwhile, and so everything before it.
+        chunk.data.clear();
+    }
+    Ok(chunk)
+}
+
+/// The last bytes below `end` that are kept and stand together, `max` at most.
+fn kept_below(dir: &Path, end: u64, max: u64) -> io::Result<Range<u64>> {
+    let mut kept: Option<Range<u64>> = None;
+    for start in starts(dir)?.into_iter().rev() {
+        if start >= end {
+            continue;
+        }
+        // A segment that was removed since the folder was read counts as empty.
+        let length = fs::metadata(dir.join(name(start))).map_or(0, |metadata| metadata.len());
+        let segment = start..end.min(start + length);
+        kept = match kept {
+            None if segment.is_empty() => None,
+            None => Some(segment),
+            Some(later) if segment.end >= later.start => Some(segment.start..later.end),
+            Some(_) => break,
+        };
+        if kept
+            .as_ref()
+            .is_some_and(|kept| kept.end - kept.start >= max)
+        {
+            break;
+        }
+    }
+    let kept = kept.unwrap_or(end..end);
+    Ok(kept.start.max(kept.end.saturating_sub(max))..kept.end)
+}
+
 fn read_once(dir: &Path, offset: u64, max: usize) -> io::Result<Chunk> {
     let starts = starts(dir)?;
     let first_offset = starts.first().copied().unwrap_or(0);
@@ -226,6 +274,25 @@ mod tests {
                 bytes: 6
             }
         );
+    }
+
+    #[test]
+    fn a_read_backwards_crosses_segments_and_stops_at_a_gap() {
+        let dir = tempfile::tempdir().unwrap();
+        segment(dir.path(), 2, b"abc");
+        segment(dir.path(), 5, b"def");
+        segment(dir.path(), 1000, b"xyz");
+        segment(dir.path(), 1003, b"");
+        let back = |end, max| {
+            let chunk = read_back(dir.path(), end, max).unwrap();
+            (chunk.offset, String::from_utf8(chunk.data).unwrap())
+        };
+        assert_eq!(back(1003, 100), (1000, "xyz".to_owned()));
+        assert_eq!(back(5000, 2), (1001, "yz".to_owned()));
+        assert_eq!(back(1000, 4), (4, "cdef".to_owned()));
+        assert_eq!(back(7, 3), (4, "cde".to_owned()));
+        assert_eq!(back(4, 100), (2, "ab".to_owned()));
+        assert_eq!(back(2, 100).1, "");
     }
 
     #[test]
