@@ -227,7 +227,7 @@ names! {
     /// A code that is not in this list, from a newer server, is read as [`Internal`](Self::Internal).
     pub enum ErrorCode, "error code", unknown = Internal {
         /// No `MessagePack`, no map or array, no `type`; a field that is missing, of a wrong type or out of
-        /// range; a regular expression that does not compile.
+        /// range; a regular expression that does not compile or is too large.
         MalformedMessage = "malformed_message",
         /// An unknown `type`.
         UnsupportedMessage = "unsupported_message",

@@ -210,9 +210,9 @@ record! {
         pub success: bool,
         /// The lines that match, at most [`MAX_LINES_IN_REPLY`](crate::limits::MAX_LINES_IN_REPLY).
         pub lines: Vec<String>,
-        /// How many lines match, those included that are not here.
+        /// How many lines match, those included that are not here; absent: there was no time to count them.
         pub total_lines: Option<u64>,
-        /// Whether matching lines follow the last one here.
+        /// Whether matching lines follow the last one here; also where there was no time to look.
         pub has_more: bool,
         /// What went wrong, for people.
         pub error: Option<String>,

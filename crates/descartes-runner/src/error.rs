@@ -7,6 +7,7 @@ use std::time::Duration;
 use descartes_protocol::{AgentId, AgentStatus, ErrorCode};
 
 use crate::backend::LaunchError;
+use crate::output::QueryError;
 
 /// Why a runner cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -202,7 +203,7 @@ pub enum AgentError {
     /// It took too long and was given up.
     #[error("it took too long and was given up; ask for less")]
     TimedOut,
-    /// The regular expression is not one.
+    /// The regular expression is not one, or is too large.
     #[error("filter: {0}")]
     Filter(String),
 }
@@ -224,6 +225,23 @@ impl AgentError {
             Self::NotFrozen { .. } | Self::LeftOver { .. } | Self::TimedOut => ErrorCode::Timeout,
             Self::Removed { .. } => ErrorCode::AgentNotFound,
             Self::Filter(_) => ErrorCode::MalformedMessage,
+        }
+    }
+}
+
+impl From<io::Error> for AgentError {
+    /// Output could not be read.
+    fn from(error: io::Error) -> Self {
+        Self::Output(error.to_string())
+    }
+}
+
+impl From<QueryError> for AgentError {
+    fn from(error: QueryError) -> Self {
+        match error {
+            QueryError::Read(error) => error.into(),
+            QueryError::TimedOut => Self::TimedOut,
+            QueryError::Filter(error) => Self::Filter(error.to_string()),
         }
     }
 }

@@ -249,6 +249,7 @@ impl Handlers {
                     tail,
                     bytes_max: LINES_BYTES_MAX / 2,
                     deadline: handlers.search_deadline(),
+                    count_until: None,
                 };
                 let mut found = Lines::default();
                 if is_wanted {

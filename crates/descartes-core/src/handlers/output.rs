@@ -2,31 +2,13 @@
 
 use std::time::Instant;
 
-use descartes_protocol::limits::{MAX_FILTER_BYTES, MAX_LINES_IN_REPLY};
+use descartes_protocol::limits::MAX_LINES_IN_REPLY;
 use descartes_protocol::{OutputQueryRequest, OutputQueryResponse, Stream, StreamSelection};
 use descartes_runner::{AgentError, AgentHandle, LineQuery, Lines};
-use regex::bytes::{Regex, RegexBuilder};
 
 use super::{Handlers, LINES_BYTES_MAX, Refusal};
 use crate::dispatch::Dispatched;
 use crate::stats::count;
-
-/// Memory that one compiled expression may take, in bytes.
-const COMPILED_BYTES_MAX: usize = 1024 * 1024;
-
-/// The parser takes many times the length of an expression, so that is bounded first.
-fn compile(filter: &str) -> Result<Regex, AgentError> {
-    if filter.len() > MAX_FILTER_BYTES {
-        let length = filter.len();
-        let message = format!("it has {length} bytes, and may have {MAX_FILTER_BYTES}");
-        return Err(AgentError::Filter(message));
-    }
-    RegexBuilder::new(filter)
-        .size_limit(COMPILED_BYTES_MAX)
-        .dfa_size_limit(COMPILED_BYTES_MAX)
-        .build()
-        .map_err(|error| AgentError::Filter(error.to_string()))
-}
 
 impl Handlers {
     pub(super) fn output_query(&self, request: OutputQueryRequest) -> Dispatched {
@@ -40,22 +22,19 @@ impl Handlers {
 
     async fn find_lines(&self, request: &OutputQueryRequest) -> Result<Lines, Refusal> {
         let agent = self.agent(request.agent_id)?;
-        let filter = match &request.filter {
-            Some(filter) => Some(compile(filter)?),
-            None => None,
-        };
         let query = LineQuery {
             streams: match request.stream {
                 StreamSelection::Stdout => vec![Stream::Stdout],
                 StreamSelection::Stderr => vec![Stream::Stderr],
                 StreamSelection::Both => vec![Stream::Stdout, Stream::Stderr],
             },
-            filter,
+            filter: request.filter.clone(),
             offset: request.offset.unwrap_or(0),
             limit: request.limit.unwrap_or(u64::MAX),
             tail: false,
             bytes_max: LINES_BYTES_MAX,
             deadline: self.search_deadline(),
+            count_until: Some(Instant::now() + self.shared.request_timeout / 2),
         };
         Ok(self.search(&agent, query).await?)
     }
@@ -98,7 +77,7 @@ impl Handlers {
         match found {
             Ok(found) => {
                 response.lines = found.lines;
-                response.total_lines = Some(found.total);
+                response.total_lines = found.total;
                 response.has_more = found.has_more;
             }
             Err(refusal) => {

@@ -87,7 +87,7 @@ impl AgentHandle {
     ///
     /// # Errors
     /// [`AgentError::Output`], [`AgentError::Removed`]; [`AgentError::TimedOut`] when the query's
-    /// deadline has passed.
+    /// deadline has passed; [`AgentError::Filter`] when its regular expression is none or too large.
     pub async fn query(&self, query: LineQuery) -> Result<Lines, AgentError> {
         let _reading = self.reading()?;
         let dir = self.agent.dir.clone();
@@ -95,13 +95,11 @@ impl AgentHandle {
     }
 }
 
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+async fn blocking<T: Send + 'static, E: Into<AgentError> + Send + 'static>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, AgentError> {
     match tokio::task::spawn_blocking(work).await {
-        Ok(Ok(found)) => Ok(found),
-        Ok(Err(error)) if error.kind() == std::io::ErrorKind::TimedOut => Err(AgentError::TimedOut),
-        Ok(Err(error)) => Err(AgentError::Output(error.to_string())),
+        Ok(result) => result.map_err(Into::into),
         Err(error) => Err(AgentError::Output(error.to_string())),
     }
 }

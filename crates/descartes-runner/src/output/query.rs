@@ -1,0 +1,265 @@
+//! Looks for lines in what an agent wrote.
+//!
+//! The first lines are found without a look at what follows them, and the last ones without a look
+//! at what comes before. How many there are altogether is counted afterwards, as long as there is
+//! time. Memory is bounded by the answer, a line and a block, however long the output and its lines
+//! are; and after each block, and often within a line, the clock is looked at.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use descartes_protocol::Stream;
+use descartes_shim::segments;
+
+use super::stream_dir;
+use filter::LineFilter;
+use lines::Splitter;
+
+mod filter;
+mod last;
+mod lines;
+
+pub(crate) use filter::FilterError;
+
+/// How output is read.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    /// A line longer than this is cut here and goes on as the next line.
+    line: usize,
+    /// Bytes read at a time.
+    block: usize,
+}
+
+const SIZES: Sizes = Sizes {
+    line: 1024 * 1024,
+    block: 256 * 1024,
+};
+
+/// Which lines to look for.
+#[derive(Debug, Clone)]
+pub struct LineQuery {
+    /// In which streams, in this order.
+    pub streams: Vec<Stream>,
+    /// Only lines that match this regular expression, whose syntax is that of the crate `regex`.
+    pub filter: Option<String>,
+    /// Skip so many of the matching lines; from the end if `tail`.
+    pub offset: u64,
+    /// Return at most so many.
+    pub limit: u64,
+    /// The last lines rather than the first.
+    pub tail: bool,
+    /// Return at most so many bytes of lines; a first line that is longer is returned all the same.
+    pub bytes_max: usize,
+    /// Give up then, if the lines are not found yet.
+    pub deadline: Instant,
+    /// Count the lines that are not returned until then, and no longer than `deadline`; `None`: do
+    /// not count them.
+    pub count_until: Option<Instant>,
+}
+
+/// The lines that were found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lines {
+    /// The lines in order, without their newlines; bytes that are no UTF-8 are replaced by U+FFFD.
+    pub lines: Vec<String>,
+    /// How many lines match altogether; `None` where they were not all counted.
+    pub total: Option<u64>,
+    /// Whether lines are left out at the end (with `tail`: at the beginning). Also true where there
+    /// was no time to look whether one of the lines that are left matches.
+    pub has_more: bool,
+}
+
+/// Why no lines were looked for, or found.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum QueryError {
+    /// The output cannot be read.
+    #[error(transparent)]
+    Read(#[from] io::Error),
+    /// The deadline has passed.
+    #[error("the deadline has passed")]
+    TimedOut,
+    /// The regular expression is refused.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+}
+
+/// Looks for lines in an agent's output. Blocks.
+///
+/// # Errors
+/// [`QueryError`].
+pub(crate) fn query(agent_dir: &Path, query: &LineQuery) -> Result<Lines, QueryError> {
+    search(agent_dir, query, SIZES)
+}
+
+fn search(agent_dir: &Path, query: &LineQuery, sizes: Sizes) -> Result<Lines, QueryError> {
+    let mut search = Search::new(query, sizes)?;
+    let mut parts = Vec::new();
+    for &stream in &query.streams {
+        let dir = stream_dir(agent_dir, stream);
+        // What is written from now on is not looked at: an agent may write as fast as this reads.
+        let end = segments::extent(&dir)?.end;
+        parts.push(Part { dir, end });
+    }
+    let looked = if query.tail {
+        search.take_last(&parts)
+    } else {
+        search.take_first(&parts)
+    };
+    search.finish(looked)
+}
+
+/// The part of a stream in which lines are looked for.
+struct Part {
+    dir: PathBuf,
+    end: u64,
+}
+
+/// A search under way.
+struct Search<'a> {
+    query: &'a LineQuery,
+    sizes: Sizes,
+    filter: Option<LineFilter>,
+    /// When to end what is being done: the deadline, or when counting ends.
+    until: Instant,
+    /// Matching lines so far.
+    matching: u64,
+    /// Those to return, in the order in which they were found.
+    kept: Vec<String>,
+    kept_bytes: usize,
+    /// Whether a line was found that matches and does not belong to those to return, which are
+    /// complete then.
+    has_more: bool,
+}
+
+impl<'a> Search<'a> {
+    fn new(query: &'a LineQuery, sizes: Sizes) -> Result<Self, QueryError> {
+        Ok(Self {
+            query,
+            sizes,
+            filter: query.filter.as_deref().map(LineFilter::new).transpose()?,
+            until: query.deadline,
+            matching: 0,
+            kept: Vec::new(),
+            kept_bytes: 0,
+            has_more: false,
+        })
+    }
+
+    fn take_first(&mut self, parts: &[Part]) -> Result<(), QueryError> {
+        for part in parts {
+            self.take_forward(&part.dir, part.end)?;
+        }
+        Ok(())
+    }
+
+    fn take_last(&mut self, parts: &[Part]) -> Result<(), QueryError> {
+        for (index, part) in parts.iter().enumerate().rev() {
+            if let Some(seen) = self.take_back(&part.dir, part.end)? {
+                // What is left is only counted, for which the direction does not matter.
+                self.take_first(&parts[..index])?;
+                return self.take_forward(&part.dir, seen);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the lines of a stream below `end`, from its beginning on.
+    fn take_forward(&mut self, dir: &Path, end: u64) -> Result<(), QueryError> {
+        let mut splitter = Splitter::new(self.sizes.line);
+        let mut offset = 0;
+        while offset < end {
+            self.check()?;
+            let mut block = segments::read(dir, offset, self.sizes.block)?;
+            let left = end.saturating_sub(block.offset);
+            block
+                .data
+                .truncate(usize::try_from(left).unwrap_or(usize::MAX));
+            if block.data.is_empty() {
+                break;
+            }
+            if block.offset > offset {
+                // Bytes are gone here: what stands before and after is no one line.
+                splitter.end(|line| self.take_line(line))?;
+            }
+            offset = block.offset + block.data.len() as u64;
+            if self.has_more && self.filter.is_none() {
+                self.matching += splitter.count(&block.data);
+            } else {
+                splitter.feed(&block.data, |line| self.take_line(line))?;
+            }
+        }
+        splitter.end(|line| self.take_line(line))
+    }
+
+    fn take_line(&mut self, line: &[u8]) -> Result<(), QueryError> {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if let Some(filter) = &mut self.filter
+            && !filter.is_match(line, self.until)?
+        {
+            return Ok(());
+        }
+        self.matching += 1;
+        if self.matching <= self.query.offset || self.has_more {
+            return Ok(());
+        }
+        let has_place = (self.kept.len() as u64) < self.query.limit;
+        let line = has_place.then(|| String::from_utf8_lossy(line).into_owned());
+        match line {
+            Some(line) if self.kept.is_empty() || self.fits(&line) => {
+                self.kept_bytes += line.len();
+                self.kept.push(line);
+            }
+            _ => self.begin_counting(),
+        }
+        Ok(())
+    }
+
+    fn fits(&self, line: &str) -> bool {
+        self.kept_bytes + line.len() <= self.query.bytes_max
+    }
+
+    fn begin_counting(&mut self) {
+        self.has_more = true;
+        let until = self.query.count_until.unwrap_or_else(Instant::now);
+        self.until = until.min(self.query.deadline);
+    }
+
+    fn check(&self) -> Result<(), QueryError> {
+        check(self.until)
+    }
+
+    /// Whether all lines to return were found.
+    fn is_complete(&self) -> bool {
+        self.has_more || self.kept.len() as u64 >= self.query.limit
+    }
+
+    /// The answer, where looking at everything went so.
+    fn finish(mut self, looked: Result<(), QueryError>) -> Result<Lines, QueryError> {
+        let total = match looked {
+            Ok(()) => Some(self.matching),
+            // It could not be counted to the end, and perhaps not be seen whether there are more.
+            Err(QueryError::TimedOut | QueryError::Filter(_)) if self.is_complete() => None,
+            Err(error) => return Err(error),
+        };
+        if self.query.tail {
+            self.kept.reverse();
+        }
+        Ok(Lines {
+            lines: self.kept,
+            total,
+            has_more: self.has_more || total.is_none(),
+        })
+    }
+}
+
+fn check(deadline: Instant) -> Result<(), QueryError> {
+    if Instant::now() < deadline {
+        Ok(())
+    } else {
+        Err(QueryError::TimedOut)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,216 @@
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+use super::*;
+
+mod compared;
+
+/// A length that nothing gets through within the deadlines here.
+const ENDLESS: u64 = 1 << 36;
+
+const LINE_BYTES_MAX: usize = SIZES.line;
+
+fn agent(stdout: &[u8]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("stdout")).unwrap();
+    std::fs::write(stdout_of(&dir), stdout).unwrap();
+    dir
+}
+
+fn stdout_of(dir: &tempfile::TempDir) -> PathBuf {
+    dir.path().join("stdout").join(segments::name(0))
+}
+
+/// An agent whose output has a hole, which reads as zeros.
+fn agent_with_hole(before: &[u8], after: &[u8]) -> tempfile::TempDir {
+    let dir = agent(before);
+    let file = File::options().write(true).open(stdout_of(&dir)).unwrap();
+    file.write_all_at(after, ENDLESS).unwrap();
+    file.set_len(ENDLESS + after.len() as u64).unwrap();
+    dir
+}
+
+fn all_lines() -> LineQuery {
+    let deadline = Instant::now() + Duration::from_mins(10);
+    LineQuery {
+        streams: vec![Stream::Stdout],
+        filter: None,
+        offset: 0,
+        limit: u64::MAX,
+        tail: false,
+        bytes_max: 8 * 1024 * 1024,
+        deadline,
+        count_until: Some(deadline),
+    }
+}
+
+fn lines_of(stdout: &[u8], set: impl FnOnce(&mut LineQuery)) -> Result<Lines, QueryError> {
+    lines_in(&agent(stdout), set)
+}
+
+fn lines_in(
+    dir: &tempfile::TempDir,
+    set: impl FnOnce(&mut LineQuery),
+) -> Result<Lines, QueryError> {
+    let mut wanted = all_lines();
+    set(&mut wanted);
+    query(dir.path(), &wanted)
+}
+
+/// Bytes of which each is `a` or `b`, without a pattern that a DFA could learn.
+pub(super) fn dice(count: usize) -> Vec<u8> {
+    let mut state = 1_u64;
+    let mut throw = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005) + 1;
+        if state >> 63 == 0 { b'a' } else { b'b' }
+    };
+    (0..count).map(|_| throw()).collect()
+}
+
+#[test]
+fn limit_and_offset_count_matching_lines() {
+    let found = lines_of(b"a1\nb\na2\nb\na3\na4", |query| {
+        query.filter = Some("^a".to_owned());
+        query.offset = 1;
+        query.limit = 2;
+    })
+    .unwrap();
+    assert_eq!(found.lines, ["a2", "a3"]);
+    assert_eq!((found.total, found.has_more), (Some(4), true));
+}
+
+#[test]
+fn the_tail_is_the_last_lines_in_order() {
+    let found = lines_of(b"1\n2\n3\n4\n", |query| {
+        query.tail = true;
+        query.limit = 2;
+    })
+    .unwrap();
+    assert_eq!(found.lines, ["3", "4"]);
+    assert!(found.has_more);
+}
+
+#[test]
+fn bytes_that_are_no_text_and_lines_without_end_are_given_all_the_same() {
+    let mut stdout = b"\xff\xfe\r\n".to_vec();
+    stdout.extend(vec![b'x'; LINE_BYTES_MAX + 10]);
+    for tail in [false, true] {
+        let found = lines_of(&stdout, |query| query.tail = tail).unwrap();
+        assert_eq!(found.lines[0], "\u{fffd}\u{fffd}");
+        assert_eq!(found.lines[1].len(), LINE_BYTES_MAX);
+        assert_eq!(found.lines[2], "x".repeat(10));
+        assert_eq!((found.total, found.has_more), (Some(3), false));
+    }
+}
+
+#[test]
+fn the_first_lines_and_the_last_are_found_without_a_look_at_the_rest() {
+    let dir = agent_with_hole(b"one\ntwo\n", b"\nthree\nfour\n");
+    for (tail, lines) in [(false, ["one", "two"]), (true, ["three", "four"])] {
+        let found = lines_in(&dir, |query| {
+            query.tail = tail;
+            query.limit = 2;
+            query.count_until = None;
+        })
+        .unwrap();
+        assert_eq!(found.lines, lines);
+        assert_eq!((found.total, found.has_more), (None, true));
+    }
+}
+
+#[test]
+fn no_time_to_count_costs_only_the_count() {
+    let dir = agent_with_hole(b"one\ntwo\n", b"\nthree\nfour\n");
+    for tail in [false, true] {
+        let found = lines_in(&dir, |query| {
+            query.tail = tail;
+            query.limit = 1;
+            query.filter = Some("^[a-z]+$".to_owned());
+            query.count_until = Some(Instant::now() + Duration::from_millis(50));
+        })
+        .unwrap();
+        assert_eq!(found.lines, [if tail { "four" } else { "one" }]);
+        assert_eq!((found.total, found.has_more), (None, true));
+    }
+}
+
+#[test]
+fn where_nothing_is_left_to_count_the_count_is_known() {
+    for tail in [false, true] {
+        let found = lines_of(b"1\n2\n", |query| {
+            query.tail = tail;
+            query.limit = 2;
+            query.count_until = None;
+        })
+        .unwrap();
+        assert_eq!((found.total, found.has_more), (Some(2), false));
+    }
+}
+
+#[test]
+fn a_search_ends_at_its_deadline() {
+    let dir = agent_with_hole(b"", b"\n");
+    let filters = [None, Some("a".to_owned()), Some(r"\ba".to_owned())];
+    for filter in filters {
+        for (tail, offset) in [(false, 1_000_000), (true, 1_000_000), (true, 0)] {
+            let found = lines_in(&dir, |query| {
+                (query.filter, query.tail) = (filter.clone(), tail);
+                query.offset = offset;
+                query.deadline = Instant::now() + Duration::from_millis(50);
+            });
+            assert!(matches!(found, Err(QueryError::TimedOut)), "{found:?}");
+        }
+    }
+    let found = lines_of(b"a\n", |query| query.deadline = Instant::now());
+    assert!(matches!(found, Err(QueryError::TimedOut)), "{found:?}");
+}
+
+#[test]
+fn a_line_of_many_pieces_is_cut_from_its_beginning() {
+    let mut stdout = b"first\n".to_vec();
+    let line = dice(5 * LINE_BYTES_MAX / 2);
+    stdout.extend(&line);
+    stdout.extend(b"\nlast\n");
+    let found = lines_of(&stdout, |query| {
+        query.tail = true;
+        query.limit = 3;
+    })
+    .unwrap();
+    assert_eq!(
+        found.lines[0].as_bytes(),
+        &line[LINE_BYTES_MAX..][..LINE_BYTES_MAX]
+    );
+    assert_eq!(found.lines[1].as_bytes(), &line[2 * LINE_BYTES_MAX..]);
+    assert_eq!(found.lines[2], "last");
+    assert_eq!((found.total, found.has_more), (Some(5), true));
+}
+
+#[test]
+fn an_expression_that_is_too_large_for_a_long_line_is_refused_there_and_nowhere_else() {
+    let filter = r"^abc$|\ba[ab]{3000}c";
+    let mut long = "é".as_bytes().to_vec();
+    long.extend(dice(LINE_BYTES_MAX - 2));
+    let refused = lines_of(&long, |query| query.filter = Some(filter.to_owned())).unwrap_err();
+    let is_expected = matches!(
+        refused,
+        QueryError::Filter(FilterError::TooLargeForLine {
+            bytes: LINE_BYTES_MAX
+        })
+    );
+    assert!(is_expected, "{refused:?}");
+    // What was found before does not suffer.
+    for (tail, stdout) in [
+        (false, [b"abc\n", &long[..]].concat()),
+        (true, [&long[..], b"\nabc"].concat()),
+    ] {
+        let found = lines_of(&stdout, |query| {
+            query.filter = Some(filter.to_owned());
+            query.limit = 1;
+            query.tail = tail;
+        })
+        .unwrap();
+        assert_eq!(found.lines, ["abc"]);
+        assert_eq!((found.total, found.has_more), (None, true));
+    }
+}
