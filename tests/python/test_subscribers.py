@@ -1,6 +1,9 @@
-"""Subscribers that do not read, and crowds of them that come and go."""
+"""Subscribers that do not read, that are killed, and crowds of them that come and go."""
 
 import contextlib
+import subprocess
+import sys
+import time
 
 import pytest
 from client import Subscriber, has_no_holes, sequence_of
@@ -23,6 +26,19 @@ LONG = 90
 
 # A line that changes the agent's status, for each that it reads.
 CHANGES = """while read -r x; do echo '{"type":"thinking"}'; read -r x; echo '{"type":"running"}'; done"""
+
+
+# Listens, and says so with the first message.
+LISTEN = """
+import sys, zmq
+socket = zmq.Context().socket(zmq.SUB)
+socket.subscribe(sys.argv[2])
+socket.connect(sys.argv[1])
+socket.recv_multipart()
+print("x", end="", flush=True)
+while True:
+    socket.recv_multipart()
+"""
 
 
 def talk(lines):
@@ -86,6 +102,35 @@ def test_a_thousand_subscribers_come_and_go_twenty_times_and_leave_nothing(serve
         eventually(lambda: descriptors(server) <= before, "the end of all connections", LONG)
     # Connections are let go of for good some seconds after their end, and then their memory.
     eventually(lambda: server.rss_bytes() < of_one_crowd, "the memory that was held before", LONG)
+
+
+def test_output_is_read_for_a_subscriber_and_no_longer_than_it_lives(server, client):
+    # More than a pipe holds, again and again.
+    agent = client.spawn("echo ready; while :; do head -c 100000 /dev/zero; sleep 0.01; done")["id"]
+    client.read_until(agent, b"ready\n")
+    assert not reads(server), "output that nobody wants is read"
+    listener = subprocess.Popen(
+        [sys.executable, "-c", LISTEN, server.pub_endpoint, f"log/{agent}/stdout"],
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert listener.stdout.read(1) == b"x"
+        assert reads(server)
+    finally:
+        listener.kill()
+        listener.wait()
+    eventually(lambda: not reads(server), "the end of reading")
+
+
+def reads(server):
+    """Whether the server reads what an agent writes: ten megabytes a second."""
+
+    def read():
+        return int(server.proc("io").read_text().split()[1])
+
+    before = read()
+    time.sleep(0.5)
+    return read() - before > 1_000_000
 
 
 def descriptors(server):
