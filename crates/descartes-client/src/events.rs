@@ -5,7 +5,7 @@
 //! on the way, and a broken connection or a slow reader only means asking later. Where events are gone all the same, a
 //! list takes their place.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use descartes_protocol::{AgentId, AgentInfo, EventsRequest, EventsResponse, Reply, StatusUpdate};
@@ -42,6 +42,9 @@ pub enum StatusItem {
 pub struct StatusUpdates {
     cursor: Cursor,
     ready: VecDeque<StatusItem>,
+    /// The last event of each agent that the list includes. It may be one after the list's position: agents are looked
+    /// at after that, and those of later pages long after. An entry goes with the first event that it does not include.
+    included: BTreeMap<AgentId, u64>,
 }
 
 /// A place in a server's events.
@@ -69,11 +72,7 @@ impl ZmqClient {
         &self,
         agent: Option<AgentId>,
     ) -> Result<StatusUpdates, ClientError> {
-        let (agents, cursor) = look(self, agent).await?;
-        Ok(StatusUpdates {
-            cursor,
-            ready: VecDeque::from([StatusItem::Agents { agents, gap: false }]),
-        })
+        StatusUpdates::look(self, agent, false).await
     }
 
     /// The events that the server still has, oldest first.
@@ -151,19 +150,52 @@ impl StatusUpdates {
                 return Ok(item);
             }
             match self.cursor.next().await? {
-                Page::Events(events) => {
+                Page::Events(mut events) => {
+                    events.retain(|event| is_after(&mut self.included, event));
                     self.ready
                         .extend(events.into_iter().map(StatusItem::Update));
                 }
                 Page::Gap => {
-                    let (agents, cursor) = look(&self.cursor.client, self.cursor.agent).await?;
-                    self.cursor = cursor;
-                    let gap = true;
-                    self.ready.push_back(StatusItem::Agents { agents, gap });
+                    *self = Self::look(&self.cursor.client, self.cursor.agent, true).await?;
                 }
             }
         }
     }
+
+    /// How things stand, and events from there on.
+    async fn look(
+        client: &ZmqClient,
+        agent: Option<AgentId>,
+        gap: bool,
+    ) -> Result<Self, ClientError> {
+        let (agents, position) = match agent {
+            None => client.list_and_position(&ListFilter::default()).await?,
+            Some(id) => {
+                let position = client.position().await?;
+                (vec![client.agent(id).await?], position)
+            }
+        };
+        let included = agents.iter().map(|info| (info.id, info.agent_sequence));
+        Ok(Self {
+            cursor: Cursor {
+                client: client.clone(),
+                agent,
+                position,
+            },
+            included: included.collect(),
+            ready: VecDeque::from([StatusItem::Agents { agents, gap }]),
+        })
+    }
+}
+
+/// Whether an event is after what a list includes of its agent.
+fn is_after(included: &mut BTreeMap<AgentId, u64>, event: &StatusUpdate) -> bool {
+    let last = included.get(&event.agent_id);
+    if last.is_some_and(|last| event.agent_sequence.is_some_and(|this| this <= *last)) {
+        return false;
+    }
+    included.remove(&event.agent_id);
+    true
 }
 
 impl Cursor {
@@ -202,48 +234,6 @@ impl Cursor {
             }
             // Not every server holds the request: those that do not are asked now and then.
             tokio::time::sleep_until(asked + PACE).await;
-        }
-    }
-}
-
-/// How things stand, and where events go on from there.
-async fn look(
-    client: &ZmqClient,
-    agent: Option<AgentId>,
-) -> Result<(Vec<AgentInfo>, Cursor), ClientError> {
-    let Some(id) = agent else {
-        let (agents, position) = client.list_and_position(&ListFilter::default()).await?;
-        let cursor = Cursor {
-            client: client.clone(),
-            agent,
-            position,
-        };
-        return Ok((agents, cursor));
-    };
-    let mut cursor = Cursor::at_end(client, agent).await?;
-    let info = client.agent(id).await?;
-    // The agent was looked at after the cursor was put there: what it includes already is passed over.
-    cursor.pass_over(info.agent_sequence).await?;
-    Ok((vec![info], cursor))
-}
-
-impl Cursor {
-    /// Moves beyond the events of its agent up to this one.
-    async fn pass_over(&mut self, agent_sequence: u64) -> Result<(), ClientError> {
-        loop {
-            let page = self
-                .client
-                .events_after(&self.position, self.agent, Duration::ZERO)
-                .await?;
-            if page.gap || page.events.is_empty() {
-                return Ok(());
-            }
-            for event in page.events {
-                if event.agent_sequence > Some(agent_sequence) {
-                    return Ok(());
-                }
-                self.position.sequence = event.sequence.unwrap_or(self.position.sequence);
-            }
         }
     }
 }

@@ -43,6 +43,19 @@ impl LossyProxy {
         server: &str,
         is_lost: impl Fn(u64, &Reply) -> bool + Send + 'static,
     ) -> Self {
+        let pass_on = move |number, reply| (!is_lost(number, &reply)).then_some(reply);
+        Self::start_changing(server, pass_on).await
+    }
+
+    /// A proxy in front of a server that hands on, in the place of each reply, what `change` makes of it, if anything.
+    /// Replies have numbers from 1.
+    ///
+    /// # Panics
+    /// If it cannot listen or connect.
+    pub async fn start_changing(
+        server: &str,
+        change: impl Fn(u64, Reply) -> Option<Reply> + Send + 'static,
+    ) -> Self {
         let limits = Limits::default();
         let any_port = endpoint("tcp://127.0.0.1:0");
         let front = RequestSocket::bind(&any_port, ServerSecurity::Null, &limits).await;
@@ -53,7 +66,7 @@ impl LossyProxy {
         Self {
             endpoint: front.local_endpoint().to_string(),
             commands: Arc::clone(&commands),
-            task: tokio::spawn(lose(front, back, commands, is_lost)),
+            task: tokio::spawn(lose(front, back, commands, change)),
         }
     }
 
@@ -121,7 +134,7 @@ async fn lose(
     front: RequestSocket,
     back: Requester,
     commands: Arc<Mutex<Vec<String>>>,
-    is_lost: impl Fn(u64, &Reply) -> bool + Send,
+    change: impl Fn(u64, Reply) -> Option<Reply> + Send,
 ) {
     let mut clients: HashMap<String, Client> = HashMap::new();
     let mut replies = 0;
@@ -139,10 +152,10 @@ async fn lose(
             }
             Ok(body) = back.recv() => {
                 replies += 1;
-                let Ok(reply) = Reply::decode(body.clone()) else { continue };
-                let client = reply.request_id().and_then(|id| clients.get(id));
-                if let Some(client) = client && !is_lost(replies, &reply) {
-                    let _ = front.reply(client, body);
+                let Ok(reply) = Reply::decode(body) else { continue };
+                let client = reply.request_id().and_then(|id| clients.get(id)).cloned();
+                if let Some(client) = client && let Some(reply) = change(replies, reply) {
+                    let _ = front.reply(&client, reply.encode());
                 }
             }
             else => return,

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use descartes_client::protocol::{AgentStatus, Stream, UpdateType};
+use descartes_client::protocol::{AgentStatus, PauseRequest, Reply, Stream, UpdateType};
 use descartes_client::{ReadFrom, StatusItem, ZmqAgentRunner};
-use descartes_testkit::{CuttingProxy, TestServer, shell, socket_endpoint, soon};
+use descartes_testkit::{CuttingProxy, LossyProxy, TestServer, shell, socket_endpoint, soon};
 
 use crate::{client, config};
 
@@ -148,6 +148,45 @@ async fn one_agents_events_leave_out_the_others_and_what_was_before() {
     };
     assert_eq!(update.agent_id, agent.id);
     assert_eq!(update.update_type, UpdateType::Terminated);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_event_that_a_list_includes_beyond_its_number_does_not_come_again() {
+    let server = TestServer::start().await;
+    // A server reads the number first, and agents may be looked at long after, as those of a second page are.
+    let early = |_, mut reply| {
+        if let Reply::ListAgents(list) = &mut reply {
+            list.sequence = 0;
+        }
+        Some(reply)
+    };
+    let proxy = LossyProxy::start_changing(&server.server.endpoint().unwrap(), early).await;
+    let client = client(&proxy.endpoint);
+    let agent = client.spawn_remote(shell("cat"), None).await.unwrap();
+    let other = client.spawn_remote(shell("cat"), None).await.unwrap();
+    for one in [None, Some(agent.id)] {
+        let mut updates = client.subscribe_status_updates(one).await.unwrap();
+        let item = soon("the list", updates.next()).await.unwrap();
+        let StatusItem::Agents { agents, .. } = item else {
+            panic!("{item:?}");
+        };
+        let listed = agents.iter().find(|info| info.id == agent.id).unwrap();
+        assert!(listed.agent_sequence > 0);
+        client.pause(agent.id, PauseRequest::Auto).await.unwrap();
+        client.resume(agent.id).await.unwrap();
+        for number in 1..=2 {
+            let item = soon("an event", updates.next()).await.unwrap();
+            let StatusItem::Update(update) = item else {
+                panic!("{item:?}");
+            };
+            assert_eq!(update.agent_id, agent.id);
+            let expected = listed.agent_sequence + number;
+            assert_eq!(update.agent_sequence, Some(expected));
+        }
+    }
+    client.kill_agent(agent.id).await.unwrap();
+    client.kill_agent(other.id).await.unwrap();
     server.stop().await;
 }
 
