@@ -1,8 +1,10 @@
 //! The real program, in a folder of its own.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
@@ -47,11 +49,41 @@ impl Place {
 
     /// Starts a server on sockets in the folder, and waits until it is ready.
     pub(crate) fn serve(&self) -> Server {
-        let server = self.start();
+        let mut command = self.command(&self.config());
+        command.stderr(Stdio::piped());
+        let server = self.start(command);
         let told = server.notification();
         assert!(told.starts_with("READY=1\n"), "{told}");
         assert!(told.contains(&self.endpoint()), "{told}");
         server
+    }
+
+    /// Starts a server on a free port, in whose backend `sh` a task is a shell script, and waits until it is ready.
+    /// Started again, it has another port and finds its agents. Its log is shown where the test fails.
+    pub(crate) fn serve_on_tcp(&self) -> (Server, SocketAddr) {
+        let config = format!(
+            "endpoint = \"tcp://127.0.0.1:0\"\nstate_dir = \"{}\"\n\
+             [runner]\nuse_cgroups = false\norphan_timeout_secs = 120\n\
+             [backends.sh]\ncommand = \"/bin/sh\"\nargs = [\"-c\", \"{{task}}\"]\n",
+            self.path().join("state").display()
+        );
+        let mut command = self.command(&config);
+        command.env("PATH", "/usr/local/bin:/usr/bin:/bin");
+        let log = File::options().create(true).append(true).open(self.log());
+        command.stderr(log.expect("a file for the log"));
+        let server = self.start(command);
+        let told = server.notification();
+        let address = told
+            .lines()
+            .find_map(|line| line.strip_prefix("STATUS=serving on tcp://"));
+        let address = address.and_then(|address| address.parse().ok());
+        (server, address.unwrap_or_else(|| panic!("{told}")))
+    }
+
+    /// A file that a server of this folder keeps of an agent.
+    pub(crate) fn agent_file(&self, agent: &str, name: &str) -> PathBuf {
+        let agents = self.path().join("state/agents");
+        agents.join(agent).join(name)
     }
 
     /// A configuration with sockets in the folder.
@@ -66,14 +98,19 @@ impl Place {
         format!("ipc://{}/requests.sock", self.path().display())
     }
 
-    fn start(&self) -> Server {
+    fn log(&self) -> PathBuf {
+        self.path().join("server.log")
+    }
+
+    fn start(&self, mut command: Command) -> Server {
         let socket = self.path().join("notify.sock");
+        // That of the server before.
+        let _ = std::fs::remove_file(&socket);
         let notifications = UnixDatagram::bind(&socket).expect("a socket");
         let limited = notifications.set_read_timeout(Some(PATIENCE));
         limited.expect("a minute is a timeout");
-        let mut command = self.command(&self.config());
         command.env("NOTIFY_SOCKET", socket);
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdout(Stdio::piped());
         Server {
             child: command.spawn().expect("the program starts"),
             notifications,
@@ -92,6 +129,12 @@ impl Server {
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).expect("it runs");
+    }
+
+    /// Ends it as a crash would.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it has ended");
     }
 
     /// Closes the log's reading end.
@@ -126,6 +169,17 @@ impl Server {
 
     fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
+    }
+}
+
+impl Drop for Place {
+    #[expect(clippy::print_stdout, reason = "it says why a test fails")]
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Ok(log) = std::fs::read_to_string(self.log())
+        {
+            println!("{log}");
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The program as an operator meets it: options, messages, exit codes, signals.
 
 mod harness;
+mod watching;
 
 use std::net::TcpListener;
 
