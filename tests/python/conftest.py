@@ -19,7 +19,7 @@ from model_api import ModelApi
 from waiting import eventually
 
 # What the chance of a run is drawn from: each repeats the run's choices.
-SEEDS = ["DESCARTES_KILLER_SEED"]
+SEEDS = ["DESCARTES_KILLER_SEED", "DESCARTES_DROPS_SEED"]
 
 ECHO = 'echo ready; while read -r line; do echo "got $line"; done'
 
