@@ -48,6 +48,12 @@ def private_environment(server):
     return environment() | own | {"TERM": "xterm-256color"}
 
 
+def heed_interrupts():
+    """What was started in the background ignores them, and so would its children."""
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Terminal:
     """A command with a terminal of its own."""
 
@@ -57,9 +63,7 @@ class Terminal:
         self.code = None
         pid, self.fd = pty.fork()
         if pid == 0:
-            # What was started in the background ignores them, and so would its children.
-            for number in (signal.SIGINT, signal.SIGQUIT):
-                signal.signal(number, signal.SIG_DFL)
+            heed_interrupts()
             if size:
                 termios.tcsetwinsize(0, size)
             command = [binary(), "--server", server.endpoint, *arguments]

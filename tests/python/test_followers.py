@@ -46,6 +46,7 @@ class Command:
             self.process = subprocess.Popen(
                 [cli.binary(), "--server", server.endpoint, *arguments],
                 env=cli.private_environment(server),
+                preexec_fn=cli.heed_interrupts,
                 stdin=subprocess.PIPE,
                 stdout=stdout,
                 stderr=stderr,
