@@ -148,16 +148,27 @@ def test_output_is_followed_whole(server, client, through, fault, gate, name):
 def test_waiting_goes_on(server, client, through, fault, gate):
     client.spawn(WRITER.format(folder=server.folder), name="writer")
     with Command(through, "wait", "writer") as command:
+        eventually(lambda: asked_for_events(client), "a wait for events", END_SECS)
         for _ in range(2):
-            eventually(lambda: asked_for_events(client), "a wait for events", END_SECS)
+            before = events_requests(client)
             fault()
+            # A killed server begins to count anew.
+            eventually(
+                lambda: events_requests(client) != before and events_requests(client) > 0,
+                "the wait that goes on",
+                END_SECS,
+            )
         gate.unlink()
         assert command.ends() == CODE, command.stderr()
         assert command.stdout() == f"writer failed (exit code {CODE})\n"
 
 
 def asked_for_events(client):
-    return client.ask("stats_request")["stats"]["events_requests"] > 0
+    return events_requests(client) > 0
+
+
+def events_requests(client):
+    return client.ask("stats_request")["stats"]["events_requests"]
 
 
 def test_events_are_followed_without_a_hole(server, client, through, fault, gate):

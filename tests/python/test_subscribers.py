@@ -44,7 +44,7 @@ while True:
 def talk(lines):
     """Changes its status with each of so many lines, once it has read one."""
     said = r'{"type":"thinking"}\n{"type":"running"}'
-    return f"""read -r x; yes "$(printf '{said}')" | head -n {lines}"""
+    return f"""read -r x; yes "$(printf '{said}')" | head -n {lines}; read -r x"""
 
 
 @pytest.fixture
@@ -76,32 +76,37 @@ def test_a_million_events_cost_no_memory_for_who_never_reads_and_nobody_else_mis
         subscriber.settle()
         for talker in talkers:
             client.done(talker, "write_stdin", data="go\n")
-        while client.list(include_finished=False)["agents"][1:]:
+        while client.list()["sequence"] <= EVENTS:
             client.done(quiet, "write_stdin", data="next\n")
             events += subscriber.kept(lambda event: event["agent_id"] == quiet)
-    assert client.list()["sequence"] > EVENTS
     assert has_no_holes(sequence_of(events, "agent_sequence"))
     assert len(events) > TALKERS, "the agents had their say at once"
     assert server.peak_rss_bytes() - before < GROWTH_MAX
-    assert all(client.ended(talker)["status"] == "completed" for talker in talkers)
+    for talker in talkers:
+        client.done(talker, "write_stdin", data="end\n")
+        assert client.ended(talker)["status"] == "completed"
 
 
 def test_a_thousand_subscribers_come_and_go_twenty_times_and_leave_nothing(server, client):
     client.health()
     before = descriptors(server)
-    of_one_crowd = None
+    at_rest, of_one_crowd = server.rss_bytes(), None
     for number in range(ROUNDS):
         crowd = [
             Subscriber(server.pub_endpoint, f"status/{number}-{place}") for place in range(CROWD)
         ]
         eventually(lambda: descriptors(server) >= before + CROWD, "all connections", LONG)
         crowd[-1].settle()
-        of_one_crowd = of_one_crowd or server.rss_bytes()
+        of_one_crowd = of_one_crowd or server.rss_bytes() - at_rest
         for subscriber in crowd:
             subscriber.socket.close()
         eventually(lambda: descriptors(server) <= before, "the end of all connections", LONG)
     # Connections are let go of for good some seconds after their end, and then their memory.
-    eventually(lambda: server.rss_bytes() < of_one_crowd, "the memory that was held before", LONG)
+    eventually(
+        lambda: server.rss_bytes() < at_rest + of_one_crowd / 2,
+        lambda: f"{at_rest} bytes of memory; one crowd takes {of_one_crowd}, and there are {server.rss_bytes()}",
+        2 * LONG,
+    )
 
 
 def test_output_is_read_for_a_subscriber_and_no_longer_than_it_lives(server, client):
@@ -115,7 +120,7 @@ def test_output_is_read_for_a_subscriber_and_no_longer_than_it_lives(server, cli
     )
     try:
         assert listener.stdout.read(1) == b"x"
-        assert reads(server)
+        eventually(lambda: reads(server), "the output that somebody listens to")
     finally:
         listener.kill()
         listener.wait()

@@ -127,7 +127,7 @@ def test_ctrl_z_gives_the_terminal_back_and_fg_takes_it_again(client, top):
     assert screen.ends() == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT])
 def test_a_signal_ends_it_and_the_terminal_is_as_it_was(client, top, number):
     agent = client.spawn(TALK, name="talker")["id"]
     screen = top()

@@ -12,7 +12,7 @@
 pub(crate) mod feed;
 pub(crate) mod printer;
 pub(crate) mod render;
-mod signals;
+pub(crate) mod signals;
 mod terminal;
 
 use std::collections::VecDeque;

@@ -3,7 +3,7 @@
 use std::cmp::{Ordering, Reverse};
 
 use clap::ValueEnum;
-use descartes_client::protocol::AgentInfo;
+use descartes_client::protocol::{AgentInfo, Timestamp};
 
 use crate::time;
 
@@ -22,15 +22,17 @@ pub(crate) enum Sort {
 }
 
 impl Sort {
-    /// Which of two comes first.
-    pub(crate) fn compare(self, one: &AgentInfo, other: &AgentInfo) -> Ordering {
+    /// Which of two comes first, `now`.
+    pub(crate) fn compare(self, one: &AgentInfo, other: &AgentInfo, now: Timestamp) -> Ordering {
         match self {
             Self::Started => Ordering::Equal,
             Self::Name => one.name.cmp(&other.name),
             Self::Status => one.status.as_str().cmp(other.status.as_str()),
             Self::Backend => one.model_backend.cmp(&other.model_backend),
             Self::Runtime => {
-                let runtime = |info: &AgentInfo| time::between(info.started_at, info.finished_at);
+                let runtime = |info: &AgentInfo| {
+                    time::between(info.started_at, info.finished_at.or(Some(now)))
+                };
                 Reverse(runtime(one)).cmp(&Reverse(runtime(other)))
             }
             Self::Output => Reverse(written(one)).cmp(&Reverse(written(other))),

@@ -25,11 +25,12 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 use crate::error::{CliError, Result};
 use crate::exit;
 use crate::session::feed::{Feed, Piece};
+use crate::session::signals::Signals;
 use keys::Wish;
 use log::Log;
 use screen::Screen;
 use sources::{News, Sources};
-use state::{Message, Mode, State};
+use state::{Deed, Message, Mode, State};
 
 pub(crate) use state::{Column, Ended};
 
@@ -62,15 +63,10 @@ struct Top {
     /// The output that is shown.
     log: Option<Feed>,
     signals: Signals,
+    goes_on: Signal,
     tick: Interval,
     /// When to draw, if something has changed.
     draw_at: Option<Instant>,
-}
-
-struct Signals {
-    terminate: Signal,
-    hangup: Signal,
-    goes_on: Signal,
 }
 
 enum Event {
@@ -86,7 +82,8 @@ enum Event {
 
 /// Shows agents until somebody has enough. Returns the exit code.
 pub(crate) async fn run(client: &ZmqClient, beginning: Beginning) -> Result<u8> {
-    let signals = Signals::listen().map_err(|error| failed("listen for signals", &error))?;
+    let goes_on = signal(SignalKind::from_raw(CONTINUE));
+    let goes_on = goes_on.map_err(|error| failed("listen for signals", &error))?;
     let (sources, news) = Sources::start(client);
     let Beginning {
         server,
@@ -104,21 +101,12 @@ pub(crate) async fn run(client: &ZmqClient, beginning: Beginning) -> Result<u8> 
         inputs: screen::inputs(),
         connection: client.connectivity(),
         log: None,
-        signals,
+        signals: Signals::listen(None)?,
+        goes_on,
         tick,
         draw_at: Some(Instant::now()),
     };
     top.run().await
-}
-
-impl Signals {
-    fn listen() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
-            goes_on: signal(SignalKind::from_raw(CONTINUE))?,
-        })
-    }
 }
 
 impl Top {
@@ -165,10 +153,10 @@ impl Top {
         tokio::select! {
             // Keys first: a screen that is busy still does what it is told.
             biased;
-            _ = self.signals.terminate.recv() => Event::Terminate,
-            _ = self.signals.hangup.recv() => Event::Terminate,
+            // Ctrl-C is a key here: whoever sends a signal wants this to end.
+            _ = self.signals.next() => Event::Terminate,
             input = self.inputs.recv() => Event::Input(input),
-            _ = self.signals.goes_on.recv() => Event::GoesOn,
+            _ = self.goes_on.recv() => Event::GoesOn,
             () = async { sleep_until(draw_at.unwrap_or_else(Instant::now)).await }, if draw_at.is_some() => Event::Draw,
             Ok(()) = self.connection.changed() => Event::Connection,
             Some(news) = self.news.recv() => Event::News(news),
@@ -204,17 +192,27 @@ impl Top {
             Wish::Interrupt => return Ok(Some(exit::INTERRUPTED)),
             Wish::Suspend => self.screen.suspend()?,
             Wish::Redraw => self.screen.clear()?,
-            Wish::Do(deed, id) => {
-                if let Some(row) = self.state.row(id) {
-                    self.sources.act(deed, &row.info);
-                }
-            }
+            Wish::Do(deed, id) => self.act(deed, id),
             Wish::OpenLog(id) => self.open_log(id),
         }
         if !matches!(self.state.mode, Mode::Log(_)) {
             self.log = None;
         }
         Ok(None)
+    }
+
+    /// Does something to an agent at once, or not at all.
+    fn act(&mut self, deed: Deed, id: AgentId) {
+        let Some(row) = self.state.row(id) else {
+            return;
+        };
+        let what = format!("{} {}", deed.verb(), row.info.name);
+        self.state.message = Some(if self.state.lost.is_some() {
+            Message::Problem(format!("there is no connection to {what}"))
+        } else {
+            self.sources.act(deed, &row.info);
+            Message::Done(format!("{what} …"))
+        });
     }
 
     fn open_log(&mut self, id: AgentId) {

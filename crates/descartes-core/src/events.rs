@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use descartes_protocol::{AgentId, StatusUpdate, Timestamp};
 use descartes_runner::{AgentUpdate, Observer};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 /// Events that are kept.
 const KEPT_MAX: usize = 65_536;
@@ -15,7 +15,7 @@ const KEPT_MAX: usize = 65_536;
 /// Updates without a number that may wait to be broadcast; beyond that they are dropped.
 const PASSING_MAX: usize = 4096;
 
-/// An agent that says a lot waits while so many events have not been published: an event of another one has no more
+/// An agent that says a lot waits while so many events have not been published: an event of another one has little more
 /// than these before it, and none is dropped before it was published.
 const UNPUBLISHED_MAX: u64 = 1024;
 
@@ -38,6 +38,8 @@ pub(crate) struct EventLog {
     grown_of: [Notify; GROUPS],
     /// Number of the last event that was published; none while nobody publishes.
     published: watch::Sender<Option<u64>>,
+    /// Held by who waits for room: the next one waits for that.
+    turns: Semaphore,
     passing: mpsc::Sender<(AgentUpdate, Timestamp)>,
 }
 
@@ -81,6 +83,7 @@ impl EventLog {
             grown: Notify::new(),
             grown_of: [const { Notify::const_new() }; GROUPS],
             published: watch::Sender::new(None),
+            turns: Semaphore::new(1),
             passing,
         };
         (log, receiver)
@@ -231,6 +234,8 @@ impl Observer for EventLog {
 
     fn room(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async {
+            // One after the other, in the order in which they came: nobody waits longer than all others once.
+            let _turn = self.turns.acquire().await;
             let mut published = self.published.subscribe();
             let has_room = |published: &Option<u64>| {
                 published.is_none_or(|published| self.sequence() < published + UNPUBLISHED_MAX)
@@ -339,10 +344,23 @@ mod tests {
         assert!(!has_room().await);
         log.published(Some(1));
         assert!(has_room().await);
-        log.published(Some(0));
-        let waiting = log.room();
-        log.published(None);
-        waiting.await;
+        for freed in [Some(1), None] {
+            log.published(Some(0));
+            let waiting = begun(log.room());
+            log.published(freed);
+            tokio::time::timeout(Duration::from_mins(1), waiting)
+                .await
+                .unwrap();
+        }
+    }
+
+    /// A future that was polled, and had to wait.
+    fn begun<T>(
+        mut future: Pin<Box<dyn Future<Output = T> + Send + '_>>,
+    ) -> Pin<Box<dyn Future<Output = T> + Send + '_>> {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(future.as_mut().poll(&mut context).is_pending());
+        future
     }
 
     #[tokio::test]

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval};
-
 /// Pause between two looks at how much memory the server holds.
 const INTERVAL: Duration = Duration::from_secs(10);
+
+/// The longest pause, to which it doubles while there is nothing to give back.
+const INTERVAL_MAX: Duration = Duration::from_mins(1);
 
 /// Bytes by which it has to have grown for a look at what of it is free.
 const WORTHWHILE_BYTES: u64 = 16 << 20;
@@ -28,26 +29,35 @@ pub(crate) fn give_back_when_freed() {
 #[cfg(not(target_env = "gnu"))]
 pub(crate) fn give_back_when_freed() {}
 
-/// Gives back what small blocks took, now and then, once there were many: what a thousand connections leave is between
-/// blocks that live on, where glibc does not look by itself. Never returns.
+/// Gives back what small blocks took, once there were many: what a thousand connections leave is between blocks that
+/// live on, where glibc does not look by itself. Never returns.
+///
+/// As long as the server holds more than it once did, that may be in use, or free and worth another look.
 pub(crate) async fn give_back_regularly() {
-    let mut looks = interval(INTERVAL);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut before = 0;
+    let Some(mut least) = resident_bytes() else {
+        return;
+    };
+    let mut pause = INTERVAL;
     loop {
-        looks.tick().await;
-        let Some(now) = resident_bytes() else { return };
-        if now < before + WORTHWHILE_BYTES {
-            before = before.min(now);
+        tokio::time::sleep(pause).await;
+        let Some(before) = resident_bytes() else {
+            return;
+        };
+        least = least.min(before);
+        if before < least + WORTHWHILE_BYTES {
+            pause = INTERVAL;
             continue;
         }
         // It takes the locks of the heap one after the other, and some milliseconds for hundreds of MiB.
-        let given_back = tokio::task::spawn_blocking(give_back_free);
-        before = given_back
-            .await
-            .ok()
-            .and_then(|()| resident_bytes())
-            .unwrap_or(now);
+        let giving_back = tokio::task::spawn_blocking(give_back_free);
+        let given_back = giving_back.await.ok().and_then(|()| resident_bytes());
+        let after = given_back.unwrap_or(before);
+        least = least.min(after);
+        pause = if before - after.min(before) >= WORTHWHILE_BYTES {
+            INTERVAL
+        } else {
+            (pause * 2).min(INTERVAL_MAX)
+        };
     }
 }
 

@@ -22,6 +22,10 @@ const CHUNK_BYTES: usize = 256 * 1024;
 /// Bytes parsed and told of at a time.
 const PIECE_BYTES: usize = 4096;
 
+/// Of what an agent that has ended was not listened to for yet, so many last bytes are news. That it has ended must not
+/// wait until all was told that it ever did.
+const LAST_BYTES: u64 = 256 * 1024;
+
 /// How long what cannot be read is tried again once the agent has ended.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -92,9 +96,16 @@ impl Watcher {
     }
 
     /// Reads the rest, up to `end`.
-    pub(crate) async fn finish(self, end: u64) -> LastWord {
+    pub(crate) async fn finish(mut self, end: u64) -> LastWord {
         self.end.send_replace(Some(end));
-        self.task.await.unwrap_or(LastWord::Unreadable)
+        (&mut self.task).await.unwrap_or(LastWord::Unreadable)
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        // An owner that goes leaves the agent to itself.
+        self.task.abort();
     }
 }
 
@@ -109,7 +120,7 @@ async fn follow(
     let mut progress = handle.progress();
     let past = match since {
         Since::Start => None,
-        Since::Adoption => Some(Past::of(&handle.agent).await),
+        Since::Adoption => Past::of(&handle.agent).await,
     };
     let mut listener = Listener {
         agent: &handle.agent,
@@ -117,11 +128,15 @@ async fn follow(
         parser: Parser::new(kind),
         offset: 0,
         past,
+        told: 0,
     };
     let mut given_up_at = None;
     loop {
         let ends_at = *end.borrow_and_update();
         let known: Progress = *progress.borrow_and_update();
+        if let Some(end) = ends_at {
+            listener.pass_over(end.saturating_sub(LAST_BYTES));
+        }
         if ends_at.unwrap_or(known.stdout_bytes) > listener.offset {
             match read(&handle.agent, listener.offset).await {
                 Ok(chunk) if chunk.next_offset > listener.offset => {
@@ -154,24 +169,36 @@ async fn follow(
     }
 }
 
-/// What an agent had said when it was found: it is no news, apart from what came of it.
+/// What is no news, apart from what came of it: what an agent had said when it was found, and most of what one that has
+/// ended was not listened to for yet.
 #[derive(Debug)]
 struct Past {
     /// Where it ends.
     end: u64,
     /// The agent's status before it was read.
-    status: AgentStatus,
+    before: AgentStatus,
+    outcome: Outcome,
+}
+
+/// Whether the past has changed the agent's status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Unchanged,
+    Changed,
 }
 
 impl Past {
-    async fn of(agent: &Arc<Agent>) -> Self {
-        let status = agent.state().status();
+    /// `None` for an agent that has not said anything yet.
+    async fn of(agent: &Arc<Agent>) -> Option<Self> {
+        let before = agent.state().status();
         let agent = Arc::clone(agent);
         let looking = tokio::task::spawn_blocking(move || said_so_far(&agent));
-        Self {
-            end: looking.await.unwrap_or_default(),
-            status,
-        }
+        let end = looking.await.unwrap_or_default();
+        (end > 0).then_some(Self {
+            end,
+            before,
+            outcome: Outcome::Unchanged,
+        })
     }
 }
 
@@ -183,6 +210,8 @@ struct Listener<'a> {
     offset: u64,
     /// Until all of it was heard.
     past: Option<Past>,
+    /// How many changes of its status came of the last piece.
+    told: usize,
 }
 
 impl Listener<'_> {
@@ -197,16 +226,32 @@ impl Listener<'_> {
         let mut rest = &chunk.data[..];
         while !rest.is_empty() {
             self.leave_past(self.offset);
+            tokio::task::yield_now().await;
+            if self.told > 0 {
+                // Nothing is waited for from here to what comes of it, so that as many are told as there is room for.
+                self.observer.room().await;
+            }
             let (piece, later) = rest.split_at(self.piece_length(rest.len()));
             let said = self.parser.feed(piece);
-            self.apply(said);
+            self.told = self.apply(said);
             self.offset += piece.len() as u64;
             rest = later;
-            self.observer.room().await;
-            tokio::task::yield_now().await;
         }
         self.offset = chunk.next_offset;
         self.leave_past(self.offset);
+    }
+
+    /// What is said before that offset is of the past.
+    fn pass_over(&mut self, end: u64) {
+        if self.offset < end && self.past.as_ref().is_none_or(|past| past.end < end) {
+            let before = self.agent.state().status();
+            let past = self.past.get_or_insert(Past {
+                end,
+                before,
+                outcome: Outcome::Unchanged,
+            });
+            past.end = end;
+        }
     }
 
     /// A piece is of the past, or it is not.
@@ -229,19 +274,28 @@ impl Listener<'_> {
     fn leave_past(&mut self, heard: u64) {
         if let Some(past) = self.past.take_if(|past| past.end <= heard) {
             let mut state = self.agent.state();
-            if state.status() != past.status {
+            if past.outcome == Outcome::Changed && state.status() != past.before {
                 self.observer.update(state.change(self.agent.id, None));
             }
         }
     }
 
-    fn apply(&self, said: Vec<Observation>) {
+    /// Returns how many changes were told.
+    fn apply(&mut self, said: Vec<Observation>) -> usize {
+        let mut told = 0;
         let mut state = self.agent.state();
         for observation in said {
-            if state.observe(observation) && self.past.is_none() {
+            if !state.observe(observation) {
+                continue;
+            }
+            if let Some(past) = &mut self.past {
+                past.outcome = Outcome::Changed;
+            } else {
                 self.observer.update(state.change(self.agent.id, None));
+                told += 1;
             }
         }
+        told
     }
 }
 

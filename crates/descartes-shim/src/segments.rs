@@ -129,18 +129,24 @@ pub fn read(dir: &Path, offset: u64, max: usize) -> io::Result<Chunk> {
 /// # Errors
 /// Whatever opening and reading the files says.
 pub fn read_back(dir: &Path, end: u64, max: usize) -> io::Result<Chunk> {
-    let kept = kept_below(dir, end, max as u64)?;
-    let wanted = usize::try_from(kept.end - kept.start).unwrap_or(usize::MAX);
-    let mut chunk = read(dir, kept.start, wanted)?;
-    let left = kept.end.saturating_sub(chunk.offset);
-    chunk
-        .data
-        .truncate(usize::try_from(left).unwrap_or(usize::MAX));
-    if chunk.offset + (chunk.data.len() as u64) < kept.end {
-        // The writer has removed it meanwhile, and so everything before it.
-        chunk.data.clear();
+    for _ in 0..ATTEMPTS {
+        let kept = kept_below(dir, end, max as u64)?;
+        let wanted = usize::try_from(kept.end - kept.start).unwrap_or(usize::MAX);
+        let mut chunk = read(dir, kept.start, wanted)?;
+        let left = kept.end.saturating_sub(chunk.offset);
+        chunk
+            .data
+            .truncate(usize::try_from(left).unwrap_or(usize::MAX));
+        if kept.is_empty() || chunk.offset + (chunk.data.len() as u64) == kept.end {
+            return Ok(chunk);
+        }
+        // The writer has removed some of it meanwhile: what is kept begins further on by now.
     }
-    Ok(chunk)
+    Ok(Chunk {
+        offset: end,
+        data: Vec::new(),
+        first_offset: extent(dir)?.first,
+    })
 }
 
 /// The last bytes below `end` that are kept and stand together, `max` at most.

@@ -65,6 +65,8 @@ pub(crate) struct Shim {
     clock: Instant,
     /// When limits were last compared with the clock.
     looked_at: Moment,
+    /// When the last look at the clock was over.
+    looked_until: Moment,
     timers: timers::Timers,
 }
 
@@ -147,6 +149,7 @@ impl Shim {
             end_signals,
             clock,
             looked_at: Moment::ZERO,
+            looked_until: Moment::ZERO,
         })
     }
 

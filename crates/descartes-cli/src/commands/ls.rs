@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use descartes_client::protocol::{AgentInfo, AgentStatus};
+use descartes_client::protocol::{AgentInfo, AgentStatus, Timestamp};
 use descartes_client::{ListFilter, ZmqAgentRunner, ZmqClient};
 
 use crate::cli::{Context, one_of};
@@ -107,7 +107,8 @@ impl Ls {
 
     fn arrange(&self, agents: &mut Vec<AgentInfo>) {
         agents.retain(|info| self.wants(info));
-        agents.sort_by(|one, other| self.sort.compare(one, other));
+        let now = Timestamp::now();
+        agents.sort_by(|one, other| self.sort.compare(one, other, now));
         if self.reverse {
             agents.reverse();
         }

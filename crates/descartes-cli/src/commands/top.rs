@@ -29,7 +29,7 @@ pub(crate) struct Top {
     filter: String,
 
     /// What to sort by
-    #[arg(long, value_enum, default_value_t = Column::Started)]
+    #[arg(long, value_enum, default_value = "started")]
     sort: Column,
 }
 

@@ -22,7 +22,7 @@ const CONTINUE: i32 = rustix::process::Signal::CONT.as_raw();
 
 /// What a person or a program wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wish {
+pub(crate) enum Wish {
     /// SIGINT: Ctrl-C.
     Interrupt,
     /// SIGQUIT: the key that detaches.
@@ -33,7 +33,7 @@ pub(super) enum Wish {
 
 /// Listens until it is dropped.
 #[derive(Debug)]
-pub(super) struct Signals {
+pub(crate) struct Signals {
     wishes: mpsc::Receiver<Wish>,
     task: JoinHandle<()>,
     key: Option<Arc<DetachKey>>,
@@ -41,7 +41,7 @@ pub(super) struct Signals {
 
 impl Signals {
     /// `key` is put back when this is dropped, or has to end the program.
-    pub(super) fn listen(key: Option<DetachKey>) -> Result<Self> {
+    pub(crate) fn listen(key: Option<DetachKey>) -> Result<Self> {
         let key = key.map(Arc::new);
         let of_the_task = key.clone();
         let listen = |kind| {
@@ -88,7 +88,7 @@ impl Signals {
     }
 
     /// The next one.
-    pub(super) async fn next(&mut self) -> Wish {
+    pub(crate) async fn next(&mut self) -> Wish {
         match self.wishes.recv().await {
             Some(wish) => wish,
             None => std::future::pending().await,

@@ -172,7 +172,7 @@ impl State {
         let columns = Column::value_variants();
         let mut after = columns.iter().skip_while(|column| **column != self.column);
         let next = after.nth(1).or(columns.first());
-        self.column = next.copied().unwrap_or(Column::Started);
+        self.column = next.copied().unwrap_or(self.column);
         self.arrange();
     }
 }

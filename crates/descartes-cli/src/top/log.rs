@@ -106,6 +106,7 @@ impl Log {
             self.end_line(stream);
             self.extend(stream, part);
         }
+        self.behind = self.behind.min(self.behind_max());
     }
 
     /// Something that the agent did not write.
@@ -113,6 +114,7 @@ impl Log {
         self.end_line(Stream::Stdout);
         self.end_line(Stream::Stderr);
         self.push(Origin::Note, text);
+        self.behind = self.behind.min(self.behind_max());
     }
 
     pub(super) fn key(&mut self, code: KeyCode) {
@@ -189,9 +191,7 @@ impl Log {
         }
         self.lines.push_back(Line { origin, text });
         // Who looks at older lines goes on seeing those.
-        if self.behind > 0 {
-            self.behind = (self.behind + 1).min(self.behind_max());
-        }
+        self.behind += usize::from(self.behind > 0);
     }
 
     fn partial(&mut self, stream: Stream) -> &mut Partial {
@@ -224,10 +224,15 @@ fn lines(stream: Stream, line: &[u8]) -> Vec<Line> {
     texts.map(|text| Line { origin, text }).collect()
 }
 
-/// The last line in some output that says something.
-pub(super) fn last_line(stream: Stream, output: &[u8]) -> String {
-    output
-        .split(|byte| *byte == b'\n')
+/// The last line in some output that says something; empty where that is not known.
+pub(super) fn last_line(stream: Stream, chunk: &OutputChunk) -> String {
+    let mut text = &chunk.data[..];
+    if chunk.offset > 0 {
+        // Of the first line the beginning is missing.
+        let newline = text.iter().position(|byte| *byte == b'\n');
+        text = newline.map_or(&[], |newline| &text[newline + 1..]);
+    }
+    text.split(|byte| *byte == b'\n')
         .rev()
         .flat_map(|line| lines(stream, line).into_iter().rev())
         .map(|line| line.text.trim().to_owned())

@@ -27,8 +27,8 @@ const NEWS_MAX: usize = 64;
 /// Last lines that are asked for at once.
 const LINES_AT_ONCE: usize = 16;
 
-/// Bytes in which a last line is looked for.
-const LINE_BYTES: u64 = 4096;
+/// Bytes in which a last line is looked for: an event of an agent may be a long one.
+const LINE_BYTES: u64 = 32 * 1024;
 
 /// Bytes of each stream that a log begins with.
 const LOG_BYTES: u64 = 64 * 1024;
@@ -107,9 +107,9 @@ impl Sources {
                     .output(id, stream, ReadFrom::Offset(from))
                     .at_most(LINE_BYTES);
                 let read = reader.next_available().await;
-                let line = read.ok().map(|chunk| {
-                    chunk.map_or_else(String::new, |chunk| last_line(stream, &chunk.data))
-                });
+                let line = read
+                    .ok()
+                    .map(|chunk| chunk.map_or_else(String::new, |chunk| last_line(stream, &chunk)));
                 let _ = news.send(News::LastLine(id, line)).await;
             });
         }

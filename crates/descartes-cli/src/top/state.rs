@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use descartes_client::protocol::{AgentId, AgentInfo, Stream};
+use clap::builder::PossibleValue;
+use descartes_client::protocol::{AgentId, AgentInfo, Stream, Timestamp};
 
 use super::log::Log;
 use crate::describe::status_words;
@@ -15,19 +16,33 @@ use crate::sort::{Sort, written};
 const RATE_TIME: Duration = Duration::from_secs(1);
 
 /// What the agents are sorted by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Column {
-    /// The oldest first
-    Started,
-    Name,
-    Status,
-    Backend,
-    /// The longest first
-    Runtime,
-    /// The most first
-    Output,
-    /// The fastest writer first
+    By(Sort),
+    /// How fast they write.
     Rate,
+}
+
+impl ValueEnum for Column {
+    fn value_variants<'a>() -> &'a [Self] {
+        const ALL: &[Column] = &[
+            Column::By(Sort::Started),
+            Column::By(Sort::Name),
+            Column::By(Sort::Status),
+            Column::By(Sort::Backend),
+            Column::By(Sort::Runtime),
+            Column::By(Sort::Output),
+            Column::Rate,
+        ];
+        ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        match self {
+            Self::By(sort) => sort.to_possible_value(),
+            Self::Rate => Some(PossibleValue::new("rate").help("The fastest writer first")),
+        }
+    }
 }
 
 /// Which way round.
@@ -225,7 +240,8 @@ impl State {
         };
         let shown = (0..self.rows.len()).filter(|index| is_shown(&self.rows[*index]));
         let mut order: Vec<usize> = shown.collect();
-        order.sort_by(|one, other| self.compare(&self.rows[*one], &self.rows[*other]));
+        let now = Timestamp::now();
+        order.sort_by(|one, other| self.compare(&self.rows[*one], &self.rows[*other], now));
         if self.direction == Direction::Reverse {
             order.reverse();
         }
@@ -234,15 +250,9 @@ impl State {
         self.select(place.unwrap_or(self.place));
     }
 
-    fn compare(&self, one: &Row, other: &Row) -> Ordering {
-        let by = |sort: Sort| sort.compare(&one.info, &other.info);
+    fn compare(&self, one: &Row, other: &Row, now: Timestamp) -> Ordering {
         match self.column {
-            Column::Started => by(Sort::Started),
-            Column::Name => by(Sort::Name),
-            Column::Status => by(Sort::Status),
-            Column::Backend => by(Sort::Backend),
-            Column::Runtime => by(Sort::Runtime),
-            Column::Output => by(Sort::Output),
+            Column::By(sort) => sort.compare(&one.info, &other.info, now),
             Column::Rate => other.rate.cmp(&one.rate),
         }
     }
@@ -307,7 +317,10 @@ impl State {
     /// The last line of an agent's output came.
     pub(super) fn last_line(&mut self, id: AgentId, line: String) {
         let mut rows = self.rows.iter_mut();
-        if let Some(row) = rows.find(|row| row.info.id == id) {
+        // What is not known now is better told by the one before.
+        if let Some(row) = rows.find(|row| row.info.id == id)
+            && !line.is_empty()
+        {
             row.last_line = line;
         }
     }

@@ -11,7 +11,7 @@ use super::state::{Column, Direction, Row, State};
 use super::view::{BOLD, DIM};
 use crate::describe::{bytes, status_style, status_words};
 use crate::ids;
-use crate::sort::written;
+use crate::sort::{Sort, written};
 use crate::table::{cut, plain};
 use crate::time;
 
@@ -125,12 +125,12 @@ fn nothing(state: &State) -> &'static str {
 /// The title of a column; a sign shows that the list is sorted by it.
 fn title(field: Field, state: &State) -> String {
     let (title, column) = match field {
-        Field::Id => ("ID", Some(Column::Started)),
-        Field::Name => ("NAME", Some(Column::Name)),
-        Field::Status | Field::ShortStatus => ("STATUS", Some(Column::Status)),
-        Field::Backend => ("BACKEND", Some(Column::Backend)),
-        Field::Time => ("TIME", Some(Column::Runtime)),
-        Field::Output => ("OUTPUT", Some(Column::Output)),
+        Field::Id => ("ID", Some(Column::By(Sort::Started))),
+        Field::Name => ("NAME", Some(Column::By(Sort::Name))),
+        Field::Status | Field::ShortStatus => ("STATUS", Some(Column::By(Sort::Status))),
+        Field::Backend => ("BACKEND", Some(Column::By(Sort::Backend))),
+        Field::Time => ("TIME", Some(Column::By(Sort::Runtime))),
+        Field::Output => ("OUTPUT", Some(Column::By(Sort::Output))),
         Field::Rate => ("RATE", Some(Column::Rate)),
         Field::LastLine => ("LAST LINE", None),
     };

@@ -13,6 +13,7 @@ use super::keys::Wish;
 use super::log::{Log, last_line};
 use super::state::{Column, Deed, Ended, Mode, State};
 use super::view;
+use crate::sort::Sort;
 
 /// Whatever began then has run for no time yet.
 const YET_TO_COME: Timestamp = Timestamp {
@@ -75,7 +76,7 @@ fn agent(number: usize) -> AgentInfo {
 fn state(agents: usize) -> State {
     let mut state = State::new(
         "tcp://build:5555".to_owned(),
-        Column::Started,
+        Column::By(Sort::Started),
         Ended::Hidden,
         String::new(),
     );
@@ -251,11 +252,11 @@ fn columns_sort_the_list_one_after_the_other() {
         press(&mut state, KeyCode::Char('o'));
         tops.push((state.column, names(&state)[0].to_owned()));
     }
-    assert_eq!(tops[0], (Column::Name, "fixer-0".to_owned()));
-    assert_eq!(tops[1], (Column::Status, "fixer-3".to_owned()));
-    assert_eq!(tops[4], (Column::Output, "fixer-11".to_owned()));
+    assert_eq!(tops[0], (Column::By(Sort::Name), "fixer-0".to_owned()));
+    assert_eq!(tops[1], (Column::By(Sort::Status), "fixer-3".to_owned()));
+    assert_eq!(tops[4], (Column::By(Sort::Output), "fixer-11".to_owned()));
     assert_eq!(tops[5], (Column::Rate, "fixer-5".to_owned()));
-    assert_eq!(tops[6].0, Column::Started);
+    assert_eq!(tops[6].0, Column::By(Sort::Started));
     assert!(screen(&mut state, 80, 24).contains("2.5 kB/s"));
 }
 
@@ -333,12 +334,18 @@ fn a_log_is_bounded_and_begins_with_a_whole_line() {
 
 #[test]
 fn the_last_line_is_the_last_that_says_something() {
-    assert_eq!(last_line(Stream::Stdout, b"one\ntwo\n\n  \n"), "two");
-    assert_eq!(last_line(Stream::Stdout, b"a\x1b[2Jb"), "a\u{fffd}[2Jb");
-    let event =
-        br#"{"type":"item.completed","item":{"type":"agent_message","text":"Done.\nAll."}}"#;
-    assert_eq!(last_line(Stream::Stdout, event), "All.");
-    let silent = b"said\n{\"type\":\"turn.completed\"}\n";
-    assert_eq!(last_line(Stream::Stdout, silent), "said");
-    assert_eq!(last_line(Stream::Stderr, b""), "");
+    let of = |stream, text: &str| last_line(stream, &chunk(0, text));
+    assert_eq!(of(Stream::Stdout, "one\ntwo\n\n  \n"), "two");
+    assert_eq!(of(Stream::Stdout, "a\x1b[2Jb"), "a\u{fffd}[2Jb");
+    let event = r#"{"type":"item.completed","item":{"type":"agent_message","text":"Done.\nAll."}}"#;
+    assert_eq!(of(Stream::Stdout, event), "All.");
+    let silent = "said\n{\"type\":\"turn.completed\"}\n";
+    assert_eq!(of(Stream::Stdout, silent), "said");
+    assert_eq!(of(Stream::Stderr, ""), "");
+    // Of an event that is longer than what was read there is only the end.
+    assert_eq!(last_line(Stream::Stdout, &chunk(9, "text\"}}\n")), "");
+    assert_eq!(
+        last_line(Stream::Stdout, &chunk(9, "text\"}}\nthen")),
+        "then"
+    );
 }

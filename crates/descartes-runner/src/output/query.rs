@@ -209,6 +209,11 @@ impl<'a> Search<'a> {
             Some(line) if self.kept.is_empty() || self.fits(&line) => {
                 self.kept_bytes += line.len();
                 self.kept.push(line);
+                if self.is_complete() {
+                    // What is left is only whether there are more, and how many.
+                    let until = self.query.count_until.unwrap_or(self.query.deadline);
+                    self.until = until.min(self.query.deadline);
+                }
             }
             _ => self.begin_counting(),
         }

@@ -215,7 +215,7 @@ impl Shim {
 
     fn look_at_clock(&mut self) {
         let now = self.now();
-        let stood_still = now.saturating_sub(self.looked_at) > STANDSTILL;
+        let stood_still = now.saturating_sub(self.looked_until) > STANDSTILL;
         self.looked_at = now;
         self.deaf_until = self.deaf_until.filter(|until| *until > now);
         self.unreaped_until = self.unreaped_until.filter(|until| *until > now);
@@ -251,6 +251,8 @@ impl Shim {
             State::Ended { .. } => {}
         }
         self.apply(None, Event::Tick);
+        // A look that takes long is no standstill: else nobody would ever be given up on where all of them do.
+        self.looked_until = self.now();
     }
 
     /// When the loop has to wake up even if nothing happens.
