@@ -210,11 +210,12 @@ class Subscriber:
         topic, body = receive_frames(self.socket, timeout)
         return topic.decode(), unpack(body)
 
-    def kept(self, last):
-        """The kept events, which are those with a sequence, up to one that `last` is true of."""
+    def kept(self, last, timeout=PATIENCE):
+        """The kept events, which are those with a sequence, up to one that `last` is true of, each
+        within so many seconds."""
         events = []
         while not (events and last(events[-1])):
-            topic, body = self.receive()
+            topic, body = self.receive(timeout)
             if body.get("sequence") is not None and topic.startswith("status/"):
                 events.append(body)
         return events

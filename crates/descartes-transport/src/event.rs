@@ -21,8 +21,9 @@ use interest::InterestTask;
 /// Longest topic that can be subscribed to, in bytes. A longer subscription is ignored.
 pub const TOPIC_MAX: usize = 255;
 
-/// How long a message may wait for its place in the socket's queue. The library's task empties that unless it is stuck.
-const ROOM_WAIT: Duration = Duration::from_secs(1);
+/// How long a message may wait for its place in the socket's queue. The library's task empties that unless it is stuck;
+/// on a machine with too much to do that was seen to take more than a second.
+const ROOM_WAIT: Duration = Duration::from_secs(10);
 
 /// What became of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +91,7 @@ impl EventSocket {
         }
     }
 
-    /// As [`EventSocket::publish`], but waits for a place in the socket's queue, at most a second. Slow subscribers are
+    /// As [`EventSocket::publish`], but waits for a place in the socket's queue, at most 10 s. Slow subscribers are
     /// not waited for: what is queued goes to those who have room, and is dropped for the others.
     ///
     /// # Cancel safety
