@@ -18,6 +18,9 @@ use crate::time;
 /// From so many columns on all fields are shown.
 const WIDE: u16 = 110;
 
+/// Columns that an id gets at most. To tell apart agents that started in one moment takes more, and names do it as well.
+const ID_WIDTH_MAX: usize = 13;
+
 /// Columns between two fields.
 const SPACING: u16 = 1;
 
@@ -66,7 +69,7 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, state: &State) {
     } else {
         FIELDS
     };
-    let id_width = ids::length(state.all().iter().map(|row| row.info.id));
+    let id_width = ids::length(state.all().iter().map(|row| row.info.id)).min(ID_WIDTH_MAX);
     let (shown, selected) = state.on_screen();
     let widths = widths(fields, area.width, id_width);
     let rows = shown.enumerate().map(|(index, row)| {
