@@ -208,7 +208,9 @@ impl Top {
         };
         let what = format!("{} {}", deed.verb(), row.info.name);
         self.state.message = Some(if self.state.lost.is_some() {
-            Message::Problem(format!("there is no connection to {what}"))
+            Message::Problem(format!(
+                "cannot {what}: there is no connection to the server"
+            ))
         } else {
             self.sources.act(deed, &row.info);
             Message::Done(format!("{what} …"))
