@@ -8,8 +8,11 @@ import os
 import random
 import re
 import threading
+import time
 from pathlib import Path
 
+import msgpack
+import pytest
 import zmq
 from client import FINAL, has_no_holes, sequence_of
 from proxies import DroppingProxy
@@ -184,6 +187,44 @@ def test_one_event_in_three_dropped_and_three_killed_servers_cost_no_event(serve
     epoch, known[epoch] = work.known()
     check(log.runs, known)
     check_ends(log.runs, work.codes)
+
+
+class Noise:
+    """In the place of a SUB socket: only what has no number gets through, and that without end."""
+
+    def __init__(self, agent_id):
+        self.agent_id = agent_id
+
+    def subscribe(self, topic):
+        pass
+
+    def poll(self, timeout_ms):
+        time.sleep(min(timeout_ms, 50) / 1000)
+        return 1
+
+    def recv_multipart(self):
+        update = {"type": "status_update", "update_type": "output_available", "epoch": "any"}
+        return [b"status/", msgpack.packb(update | {"agent_id": self.agent_id})]
+
+
+def test_a_dropped_event_is_missed_though_something_comes_all_the_time(server, client):
+    agent = client.spawn("read -r line", name="quiet")["id"]
+    names = recipe()
+    seen = []
+
+    def handle(item):
+        seen.append(item)
+        if item["status"] in FINAL:
+            raise Done
+        client.done(agent, "close_stdin")
+
+    asking = names["Client"](server.endpoint)
+    try:
+        with pytest.raises(Done):
+            names["Follower"](asking, Noise(agent), handle).follow()
+    finally:
+        asking.socket.close()
+    assert [item["status"] for item in seen] == ["running", "failed"]
 
 
 def check(runs, known):
