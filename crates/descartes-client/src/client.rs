@@ -23,6 +23,9 @@ const POLLS_MAX: usize = 480;
 /// How often those who wait for their turn look whether places are held in vain.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
+/// The least time between two long polls that brought nothing: not every server holds them.
+pub(crate) const PACE: Duration = Duration::from_millis(500);
+
 /// The longest that the server is asked to hold a request; it cuts that where its own limit is lower.
 const POLL_MAX: Duration = Duration::from_secs(10);
 

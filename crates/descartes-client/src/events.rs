@@ -13,11 +13,8 @@ use tokio::time::Instant;
 
 use crate::agents::{ListFilter, Position};
 use crate::call::Call;
-use crate::client::{ZmqClient, new_id};
+use crate::client::{PACE, ZmqClient, new_id};
 use crate::error::ClientError;
-
-/// Time between two questions to a server that does not hold them.
-const PACE: Duration = Duration::from_millis(500);
 
 /// What [`StatusUpdates`] brings.
 #[derive(Debug, Clone, PartialEq)]
@@ -232,7 +229,6 @@ impl Cursor {
             if !reply.events.is_empty() {
                 return Ok(Page::Events(reply.events));
             }
-            // Not every server holds the request: those that do not are asked now and then.
             tokio::time::sleep_until(asked + PACE).await;
         }
     }

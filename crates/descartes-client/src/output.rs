@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use descartes_protocol::{AgentId, Command, OutputTime, Raw, Stream, Timestamp};
+use tokio::time::{Instant, sleep_until};
 
 use crate::agents::missing;
-use crate::client::ZmqClient;
+use crate::client::{PACE, ZmqClient};
 use crate::error::ClientError;
 
 /// Where to begin to read.
@@ -118,9 +119,13 @@ impl OutputReader {
     /// Nothing is lost when the future is dropped.
     pub async fn next(&mut self) -> Result<Option<OutputChunk>, ClientError> {
         while !self.eof {
+            let asked = Instant::now();
             let chunk = self.read(self.client.poll_time()).await?;
             if !chunk.data.is_empty() || chunk.lost_bytes > 0 {
                 return Ok(Some(chunk));
+            }
+            if !self.eof {
+                sleep_until(asked + PACE).await;
             }
         }
         Ok(None)

@@ -59,10 +59,12 @@ impl Table {
         self.pending.remove(id)
     }
 
-    /// Nobody waits for this one any more. It keeps its place until it is answered, or until then.
+    /// Nobody waits for this one any more. It keeps its place until it is answered, or until then; without a connection
+    /// nothing answers it, and it goes.
     pub(super) fn abandon(&mut self, id: &str, until: Instant) {
+        let is_connected = matches!(self.connection, State::Connected(_));
         match self.pending.get_mut(id) {
-            Some(request) if request.times_sent > 0 => {
+            Some(request) if is_connected && request.times_sent > 0 => {
                 request.body = Bytes::new();
                 request.forget_at = Some(until);
             }

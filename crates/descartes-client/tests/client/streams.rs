@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use descartes_client::protocol::{AgentStatus, PauseRequest, Reply, Stream, UpdateType};
-use descartes_client::{ReadFrom, StatusItem, ZmqAgentRunner};
+use descartes_client::{Connectivity, ReadFrom, StatusItem, ZmqAgentRunner};
 use descartes_testkit::{CuttingProxy, LossyProxy, TestServer, shell, socket_endpoint, soon};
 
 use crate::{client, config};
@@ -252,5 +252,30 @@ async fn one_agent_that_is_not_known_does_not_hide_the_others() {
     let ended = soon("the end", ends.next()).await.unwrap().unwrap();
     assert_eq!((ended.id, ended.exit_code), (agent.id, Some(4)));
     assert_eq!(ends.next().await.unwrap(), None);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_given_up_while_there_was_no_server_is_not_sent_to_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let endpoint = socket_endpoint(dir.path());
+    let server = TestServer::start_on_socket(dir).await;
+    let client = client(&endpoint);
+    let agent = client.spawn_remote(shell("cat"), None).await.unwrap();
+    let mut output = client.output(agent.id, Stream::Stdout, ReadFrom::Offset(0));
+    let held = tokio::spawn(async move { output.next().await });
+    while server.server.stats().control_commands == 0 {
+        tokio::task::yield_now().await;
+    }
+    let mut connection = client.connectivity();
+    let dir = server.crash().await;
+    let lost = connection.wait_for(|now| matches!(now, Connectivity::Lost { .. }));
+    drop(soon("the loss", lost).await.unwrap());
+    held.abort();
+    assert!(soon("the abort", held).await.unwrap_err().is_cancelled());
+    let server = TestServer::start_on_socket(dir).await;
+    assert!(client.health_check().await.unwrap().healthy);
+    let stats = server.server.stats();
+    assert_eq!((stats.errors, stats.control_commands), (0, 0));
     server.stop().await;
 }
