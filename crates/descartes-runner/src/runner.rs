@@ -216,12 +216,18 @@ impl LocalProcessRunner {
     }
 
     fn register(&self, handle: &AgentHandle) {
+        self.register_and_then(handle, || ());
+    }
+
+    /// Whoever finds the agent finds that done as well.
+    fn register_and_then(&self, handle: &AgentHandle, act: impl FnOnce()) {
         let mut agents = self
             .inner
             .agents
             .write()
             .unwrap_or_else(PoisonError::into_inner);
         agents.insert(handle.id(), handle.clone());
+        act();
     }
 
     fn undecided(&self) -> MutexGuard<'_, BTreeSet<AgentId>> {

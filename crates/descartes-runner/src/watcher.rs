@@ -26,6 +26,9 @@ const PIECE_BYTES: usize = 4096;
 /// wait until all was told that it ever did.
 const LAST_BYTES: u64 = 256 * 1024;
 
+/// How long after its end at most there is waited for room to tell what an agent said. The rest is no news then.
+const TELLING_MAX: Duration = Duration::from_secs(5);
+
 /// How long what cannot be read is tried again once the agent has ended.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -63,11 +66,20 @@ pub(crate) enum Since {
     Adoption,
 }
 
+/// The end of an agent's stdout.
+#[derive(Debug, Clone, Copy)]
+struct End {
+    /// So many bytes it has written.
+    bytes: u64,
+    /// Until then there is waited for room to tell what they say.
+    tell_until: Instant,
+}
+
 /// The task that reads one agent's stdout.
 #[derive(Debug)]
 pub(crate) struct Watcher {
-    /// Length of stdout, once it has ended.
-    end: watch::Sender<Option<u64>>,
+    /// Known once the agent has ended.
+    end: watch::Sender<Option<End>>,
     task: JoinHandle<LastWord>,
 }
 
@@ -97,7 +109,10 @@ impl Watcher {
 
     /// Reads the rest, up to `end`.
     pub(crate) async fn finish(mut self, end: u64) -> LastWord {
-        self.end.send_replace(Some(end));
+        self.end.send_replace(Some(End {
+            bytes: end,
+            tell_until: Instant::now() + TELLING_MAX,
+        }));
         (&mut self.task).await.unwrap_or(LastWord::Unreadable)
     }
 }
@@ -113,7 +128,7 @@ async fn follow(
     agent: Arc<Agent>,
     observer: Arc<dyn Observer>,
     (kind, since): (ParserKind, Since),
-    mut end: watch::Receiver<Option<u64>>,
+    mut end: watch::Receiver<Option<End>>,
 ) -> LastWord {
     let handle = AgentHandle { agent };
     let _attention = handle.attend();
@@ -129,10 +144,11 @@ async fn follow(
         offset: 0,
         past,
         told: 0,
+        end: end.clone(),
     };
     let mut given_up_at = None;
     loop {
-        let ends_at = *end.borrow_and_update();
+        let ends_at = end.borrow_and_update().map(|end| end.bytes);
         let known: Progress = *progress.borrow_and_update();
         if let Some(end) = ends_at {
             listener.pass_over(end.saturating_sub(LAST_BYTES));
@@ -212,6 +228,7 @@ struct Listener<'a> {
     past: Option<Past>,
     /// How many changes of its status came of the last piece.
     told: usize,
+    end: watch::Receiver<Option<End>>,
 }
 
 impl Listener<'_> {
@@ -229,7 +246,7 @@ impl Listener<'_> {
             tokio::task::yield_now().await;
             if self.told > 0 {
                 // Nothing is waited for from here to what comes of it, so that as many are told as there is room for.
-                self.observer.room().await;
+                self.wait_for_room().await;
             }
             let (piece, later) = rest.split_at(self.piece_length(rest.len()));
             let said = self.parser.feed(piece);
@@ -239,6 +256,31 @@ impl Listener<'_> {
         }
         self.offset = chunk.next_offset;
         self.leave_past(self.offset);
+    }
+
+    /// Waits for room to tell more. An agent's end waits behind what it said, and not for ever: then all is of the past.
+    async fn wait_for_room(&mut self) {
+        let end = &mut self.end;
+        let out_of_time = async {
+            match end
+                .wait_for(Option::is_some)
+                .await
+                .ok()
+                .and_then(|end| *end)
+            {
+                Some(end) => {
+                    tokio::time::sleep_until(end.tell_until).await;
+                    end.bytes
+                }
+                // The owner has gone, and the task goes with it.
+                None => std::future::pending().await,
+            }
+        };
+        let end = tokio::select! {
+            () = self.observer.room() => return,
+            end = out_of_time => end,
+        };
+        self.pass_over(end);
     }
 
     /// What is said before that offset is of the past.

@@ -82,7 +82,11 @@ pub(crate) fn read(dir: &Path, offset: u64, max: usize, length: Length) -> io::R
         ..OutputChunk::default()
     };
     let (Length::Ended(told) | Length::SoFar(told)) = length;
-    if found.data.is_empty() && found.offset < told && max > 0 {
+    if found.data.is_empty()
+        && found.offset < told
+        && max > 0
+        && segments::extent(dir)?.end <= found.offset
+    {
         // The last bytes could not be written: they are stepped over like any other gap.
         found.offset = told;
         found.next_offset = told;

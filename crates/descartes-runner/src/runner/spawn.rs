@@ -295,12 +295,13 @@ impl LocalProcessRunner {
         let handle = AgentHandle {
             agent: Arc::clone(&agent),
         };
-        self.register(&handle);
-        let mut state = agent.state();
-        self.inner.observer.update(state.change(agent.id, None));
+        self.register_and_then(&handle, || {
+            self.inner
+                .observer
+                .update(agent.state().change(agent.id, None));
+        });
         // Before it has an owner nothing can change: this is the agent as it started.
-        let info = state.info(&agent);
-        drop(state);
+        let info = agent.state().info(&agent);
         self.own(agent, (link, Some(claims.descriptor)), orders, Since::Start);
         Spawned {
             agent: handle,

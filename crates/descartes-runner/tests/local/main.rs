@@ -4,3 +4,4 @@
 mod common;
 mod leaving;
 mod retention;
+mod telling;
