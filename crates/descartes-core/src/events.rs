@@ -115,7 +115,8 @@ impl EventLog {
         }
     }
 
-    /// At most `limit` events after `sequence`, of one agent or of all.
+    /// At most `limit` events after `sequence`, of one agent or of all. A number that no event has yet is of something
+    /// else than this run, and so a gap.
     pub(crate) fn after(&self, sequence: u64, limit: usize, agent: Option<AgentId>) -> Page {
         let ring = self.ring();
         let first = ring.first();
@@ -123,7 +124,7 @@ impl EventLog {
             return Page {
                 events: Vec::new(),
                 next_sequence: sequence,
-                gap: false,
+                gap: sequence > ring.last,
             };
         }
         let from = sequence.saturating_add(1).max(first);
@@ -304,6 +305,7 @@ mod tests {
         assert!(!log.after(2, 1, None).gap);
         let end = log.after(log.sequence(), 1, None);
         assert_eq!((end.events.len(), end.gap), (0, false));
+        assert!(log.after(log.sequence() + 1, 1, None).gap);
     }
 
     #[tokio::test]
@@ -344,23 +346,35 @@ mod tests {
         assert!(!has_room().await);
         log.published(Some(1));
         assert!(has_room().await);
-        for freed in [Some(1), None] {
-            log.published(Some(0));
-            let waiting = begun(log.room());
-            log.published(freed);
-            tokio::time::timeout(Duration::from_mins(1), waiting)
-                .await
-                .unwrap();
-        }
     }
 
-    /// A future that was polled, and had to wait.
-    fn begun<T>(
-        mut future: Pin<Box<dyn Future<Output = T> + Send + '_>>,
-    ) -> Pin<Box<dyn Future<Output = T> + Send + '_>> {
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        assert!(future.as_mut().poll(&mut context).is_pending());
-        future
+    #[tokio::test]
+    async fn who_waits_for_room_is_woken_in_turn() {
+        for freed in [Some(1), None] {
+            let log = Arc::new(EventLog::new("s").0);
+            for _ in 0..UNPUBLISHED_MAX {
+                Observer::update(&*log, update(AgentId::generate()));
+            }
+            log.published(Some(0));
+            let woken = Arc::new(Mutex::new(Vec::new()));
+            let waiting = (0..3).map(|number| {
+                let (log, woken) = (Arc::clone(&log), Arc::clone(&woken));
+                tokio::spawn(async move {
+                    log.room().await;
+                    woken.lock().unwrap().push(number);
+                })
+            });
+            let waiting: Vec<_> = waiting.collect();
+            // This runtime has one thread: all of them have run as far as they can.
+            tokio::task::yield_now().await;
+            assert!(waiting.iter().all(|task| !task.is_finished()));
+            log.published(freed);
+            for task in waiting {
+                let woken = tokio::time::timeout(Duration::from_mins(1), task).await;
+                woken.unwrap().unwrap();
+            }
+            assert_eq!(*woken.lock().unwrap(), [0, 1, 2]);
+        }
     }
 
     #[tokio::test]

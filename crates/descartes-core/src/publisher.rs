@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use descartes_protocol::{AgentId, HealthCheckResponse, Reply, Stream, Timestamp, topics};
+use descartes_protocol::{
+    AgentId, AgentStatus, HealthCheckResponse, Reply, Stream, Timestamp, topics,
+};
 use descartes_runner::{AgentHandle, AgentRunner, AgentUpdate, LocalProcessRunner};
 use descartes_transport::{EventSocket, Interest, Published};
 use tokio::sync::mpsc;
@@ -48,6 +50,8 @@ pub(crate) struct Publisher {
     heartbeat: Interval,
     /// The last event that was sent.
     sent: u64,
+    /// The socket had no room for the last one, however long that was waited for. None is waited for until it has.
+    stands_still: bool,
     live: HashMap<(AgentId, Stream), LiveOutput>,
     output: (mpsc::Sender<Piece>, mpsc::Receiver<Piece>),
     dropped: Arc<AtomicU64>,
@@ -107,6 +111,7 @@ impl Publisher {
             interest: parts.socket.interest(),
             socket: parts.socket,
             sent: parts.log.sequence(),
+            stands_still: false,
             log: parts.log,
             passing: parts.passing,
             handlers: parts.handlers,
@@ -130,8 +135,8 @@ impl Publisher {
             match self.next_event(&stop).await {
                 Event::LogGrew => self.publish_log().await,
                 Event::Passing(update, at) => self.publish_passing(&update, at),
-                Event::InterestChanged => self.follow_interest(),
-                Event::Output(piece) => self.socket.publish(&piece.topic, piece.body),
+                Event::InterestChanged => self.follow_interest().await,
+                Event::Output(piece) => _ = self.socket.publish(&piece.topic, piece.body),
                 Event::Heartbeat => self.publish_heartbeat(),
                 Event::Recheck => self.drop_unlisted().await,
                 Event::Stop => break,
@@ -178,10 +183,11 @@ impl Publisher {
             self.missed += first - self.sent - 1;
         }
         self.sent = page.next_sequence;
-        let mut stands_still = false;
         for update in page.events {
-            if update.agent_sequence == Some(1) {
-                // Whoever subscribed before the agent was there gets its output from the start.
+            let has_ended = update.status.is_some_and(AgentStatus::is_final);
+            if update.agent_sequence == Some(1) && !has_ended {
+                // It has started, or was found, and then it is followed already. Whoever subscribed before the agent
+                // was there gets its output from the start.
                 self.follow_agent(update.agent_id, Some(0));
             }
             let topic = topics::status(update.agent_id);
@@ -189,12 +195,12 @@ impl Publisher {
                 continue;
             }
             let body = update.encode();
-            if stands_still {
-                self.socket.publish(&topic, body);
+            let published = if self.stands_still {
+                self.socket.publish(&topic, body)
             } else {
-                let published = self.socket.publish_when_room(&topic, body).await;
-                stands_still = published == Published::Dropped;
-            }
+                self.socket.publish_when_room(&topic, body).await
+            };
+            self.stands_still = published == Published::Dropped;
         }
         self.log.published(Some(self.sent));
     }
@@ -216,12 +222,18 @@ impl Publisher {
     }
 
     /// Begins to send output that somebody wants now, and stops what nobody does any more.
-    fn follow_interest(&mut self) {
+    async fn follow_interest(&mut self) {
         let interest = &self.interest;
         self.live.retain(|(agent, stream), live| {
             interest.wants(&topics::log(*agent, *stream)) && !live.has_ended()
         });
-        for handle in self.runner.agents(None) {
+        let agents = self.runner.agents(None);
+        // Those of them that have just started are followed from their start, which is among these.
+        let told = self.log.sequence();
+        while self.sent < told {
+            self.publish_log().await;
+        }
+        for handle in agents {
             if !handle.status().is_final() {
                 self.follow(&handle, None);
             }

@@ -85,10 +85,12 @@ impl EventSocket {
     ///
     /// Until the library's task gets to it, a message waits in a queue of [`Limits::send_hwm`] messages, whatever their
     /// size: with the default, bodies up to 64 KiB keep that queue below 64 MiB.
-    pub fn publish(&self, topic: &str, body: Bytes) {
-        if self.socket.try_send(message(topic, body)).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+    pub fn publish(&self, topic: &str, body: Bytes) -> Published {
+        if self.socket.try_send(message(topic, body)).is_ok() {
+            return Published::Queued;
         }
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+        Published::Dropped
     }
 
     /// As [`EventSocket::publish`], but waits for a place in the socket's queue, at most 10 s. Slow subscribers are

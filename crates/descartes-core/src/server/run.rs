@@ -108,10 +108,13 @@ async fn close(told: Told, publisher: Option<JoinHandle<()>>, end: tokio::time::
     {
         tracing::warn!("the state folder hangs: clients may look for this server in vain");
     }
-    if let Some(publisher) = publisher {
+    if let Some(mut publisher) = publisher {
         // A publisher that panicked has nothing left to send.
-        if tokio::time::timeout_at(end, publisher).await.is_err() {
+        if tokio::time::timeout_at(end, &mut publisher).await.is_err() {
             tracing::warn!("subscribers are left that do not take their events");
+            publisher.abort();
+            // It holds the socket.
+            let _ = publisher.await;
         }
     }
 }
