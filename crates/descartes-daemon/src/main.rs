@@ -7,6 +7,7 @@
 mod cli;
 mod config;
 mod log;
+#[cfg(target_env = "gnu")]
 mod memory;
 mod serve;
 mod suggest;
@@ -31,6 +32,7 @@ const WRONG_USAGE: u8 = 64;
 const WRONG_CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
+    #[cfg(target_env = "gnu")]
     memory::give_back_when_freed();
     match Cli::try_parse() {
         Ok(cli) => run(&cli),

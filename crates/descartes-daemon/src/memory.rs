@@ -1,4 +1,5 @@
-//! Memory that is no longer needed goes back to the system.
+//! Memory that is no longer needed goes back to the system: what glibc leaves to the program. Other C libraries do it by
+//! themselves.
 
 use std::time::Duration;
 
@@ -16,7 +17,6 @@ const WORTHWHILE_BYTES: u64 = 16 << 20;
 /// Left alone, glibc does so only with the first: each block that it gives back raises the size from which it does, up
 /// to 32 MiB (`M_MMAP_THRESHOLD` in mallopt(3)), and smaller ones stay in the heap of the thread that asked for them. A
 /// few threads that have each read and encoded megabytes of output would keep hundreds of MiB for good.
-#[cfg(target_env = "gnu")]
 pub(crate) fn give_back_when_freed() {
     const LARGER_BYTES: libc::c_int = 256 * 1024;
     #[expect(unsafe_code, reason = "the allocator's settings are the C library's")]
@@ -25,12 +25,8 @@ pub(crate) fn give_back_when_freed() {
     debug_assert!(is_set, "refused only above 32 MiB");
 }
 
-/// Other C libraries do so by themselves.
-#[cfg(not(target_env = "gnu"))]
-pub(crate) fn give_back_when_freed() {}
-
 /// Gives back what small blocks took, once there were many: what a thousand connections leave is between blocks that
-/// live on, where glibc does not look by itself. Never returns.
+/// live on, where glibc does not look by itself. Returns only where there is no `/proc`.
 ///
 /// As long as the server holds more than it once did, that may be in use, or free and worth another look.
 pub(crate) async fn give_back_regularly() {
@@ -68,7 +64,6 @@ fn resident_bytes() -> Option<u64> {
     Some(pages * rustix::param::page_size() as u64)
 }
 
-#[cfg(target_env = "gnu")]
 fn give_back_free() {
     #[expect(unsafe_code, reason = "the heap is the C library's")]
     // SAFETY: it takes a number, locks what it looks at, and touches nothing but what is free.
@@ -76,6 +71,3 @@ fn give_back_free() {
         libc::malloc_trim(0);
     }
 }
-
-#[cfg(not(target_env = "gnu"))]
-fn give_back_free() {}

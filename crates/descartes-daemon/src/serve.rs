@@ -14,8 +14,6 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use crate::memory;
-
 /// How many signals can wait; more of them say nothing more.
 const SIGNALS_MAX: usize = 4;
 
@@ -54,7 +52,8 @@ pub(crate) fn serve(config: ZmqServerConfig) -> Result<(), ServeError> {
     let served = runtime.block_on(async {
         let shutdowns = shutdown_signals()?;
         ignore_hangups()?;
-        tokio::spawn(memory::give_back_regularly());
+        #[cfg(target_env = "gnu")]
+        tokio::spawn(crate::memory::give_back_regularly());
         let server = ZmqAgentServer::new(config);
         // On a worker: tasks that wake each other there do not have to wake a thread as well.
         let end = tokio::spawn(supervise(server, shutdowns)).await;
