@@ -1,11 +1,14 @@
 """`descartes top`, in a terminal."""
 
+import itertools
 import os
 import signal
+import termios
+from pathlib import Path
 
 import pytest
-from cli import Terminal, run
-from daemon import state
+from cli import PATIENCE, Terminal, run
+from daemon import is_alive, state
 from waiting import eventually
 
 SIZE = (24, 80)
@@ -13,6 +16,9 @@ SIZE = (24, 80)
 CTRL_C, CTRL_L, CTRL_Z = b"\x03", b"\x0c", b"\x1a"
 ESCAPE = b"\x1b"
 LEFT = b"\x1b[?1049l"
+
+# Of x86-64, and of all newer kinds of processors.
+WRITE_CALLS = ("1", "64")
 
 # Blanks are not drawn where the screen has them already.
 TALK = "echo first; echo on-the-way; while read -r line; do echo got-$line; done"
@@ -136,6 +142,39 @@ def test_a_signal_ends_it_and_the_terminal_is_as_it_was(client, top, number):
     screen.shows(LEFT)
     assert screen.ends() == 130
     assert status(client, agent) == "running"
+
+
+def test_a_terminal_that_nobody_reads_is_not_left_raw(client, top):
+    client.spawn(TALK, name="talker")
+    screen = top()
+    screen.shows(b"talker")
+    assert not is_cooked(screen.fd)
+    sizes = itertools.cycle([(60, 200), SIZE])
+
+    def is_stuck():
+        if is_writing(screen.pid):
+            return True
+        termios.tcsetwinsize(screen.fd, next(sizes))
+        os.kill(screen.pid, signal.SIGWINCH)
+        return False
+
+    eventually(is_stuck, "that nothing more is drawn", PATIENCE)
+    os.kill(screen.pid, signal.SIGTERM)
+    eventually(lambda: not is_alive(screen.pid), "the end", PATIENCE)
+    assert is_cooked(screen.fd)
+    assert screen.ends() == 130
+
+
+def is_cooked(terminal):
+    """Whether it works on lines, and shows what is typed."""
+    flags = termios.tcgetattr(terminal)[3]
+    return flags & termios.ICANON != 0 and flags & termios.ECHO != 0
+
+
+def is_writing(pid):
+    """Whether the main thread waits for somebody to read what it writes to its standard output."""
+    call = Path(f"/proc/{pid}/syscall").read_text().split()
+    return call[0] in WRITE_CALLS and int(call[1], 16) == 1
 
 
 @pytest.mark.parametrize("arguments", [["top"], ["top", "--json"]])

@@ -26,11 +26,11 @@ pub(crate) struct Targets {
     #[arg(short, long = "label", value_name = "KEY[=VALUE]", conflicts_with_all = ["agents", "all"])]
     labels: Vec<Label>,
 
-    /// All agents; asks first
+    /// All agents that run
     #[arg(short, long, conflicts_with = "agents")]
     all: bool,
 
-    /// Do not ask before something is done to several agents
+    /// Do not ask before something is done to all agents, or to several with a label
     #[arg(short, long)]
     yes: bool,
 }

@@ -32,7 +32,7 @@ use crate::progress;
 use crate::table::plain;
 use feed::Feed;
 use printer::Printer;
-use signals::{Signals, Wish};
+use signals::{Signals, Taken, Wish};
 use terminal::DetachKey;
 
 const QUESTION: &str = "[s]top it, [l]eave it running, or [c]ontinue?";
@@ -107,9 +107,11 @@ impl Session {
         let (queue, forwarding) = is_forwarded
             .then(|| Forwarding::start(client, &agent))
             .unzip();
+        let key = is_forwarded.then(DetachKey::take).flatten();
+        let taken = key.map_or(Taken::Nothing, Taken::Key);
         Ok(Self {
             feed: Feed::start(readers),
-            signals: Signals::listen(is_forwarded.then(DetachKey::take).flatten())?,
+            signals: Signals::listen(taken)?,
             asks: output::is_interactive(),
             input: is_forwarded.then(Input::start),
             queue,
@@ -152,7 +154,7 @@ impl Session {
                 Event::InputEnded(outcome) => {
                     (self.queue, self.forwarding) = (None, None);
                     if let Err(error) = outcome {
-                        output::note(format_args!("input no longer reaches the agent: {error}"));
+                        output::note(format_args!("input does not reach the agent: {error}"));
                     }
                 }
                 Event::Wish(Wish::Interrupt) => {

@@ -142,6 +142,10 @@ pub(crate) fn cut(text: &str, max: usize) -> String {
         }
         short.push(char);
     }
+    // A text may be wider than its characters are one by one.
+    while short.width() >= max {
+        short.pop();
+    }
     short.push('…');
     short
 }
@@ -177,6 +181,17 @@ mod tests {
                 shown.into_iter().all(|line| line.width() <= width),
                 "{width}"
             );
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_wider_than_its_characters_is_cut_to_what_there_is_room_for() {
+        // A heart in colour takes two columns, and its characters one.
+        let hearts = "\u{2764}\u{fe0f}".repeat(20);
+        for width in 1..40 {
+            let cut = cut(&hearts, width);
+            assert!(cut.width() <= width, "{width}: {}", cut.width());
+            assert!(cut.ends_with('…'), "{width}");
         }
     }
 

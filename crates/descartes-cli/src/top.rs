@@ -25,7 +25,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 use crate::error::{CliError, Result};
 use crate::exit;
 use crate::session::feed::{Feed, Piece};
-use crate::session::signals::Signals;
+use crate::session::signals::{Signals, Taken};
 use keys::Wish;
 use log::Log;
 use screen::Screen;
@@ -101,7 +101,7 @@ pub(crate) async fn run(client: &ZmqClient, beginning: Beginning) -> Result<u8> 
         inputs: screen::inputs(),
         connection: client.connectivity(),
         log: None,
-        signals: Signals::listen(None)?,
+        signals: Signals::listen(Taken::Screen)?,
         goes_on,
         tick,
         draw_at: Some(Instant::now()),
@@ -201,7 +201,7 @@ impl Top {
         Ok(None)
     }
 
-    /// Does something to an agent at once, or not at all.
+    /// Does something to an agent. Without a connection it is refused: half a minute later nobody may want it any more.
     fn act(&mut self, deed: Deed, id: AgentId) {
         let Some(row) = self.state.row(id) else {
             return;
@@ -228,12 +228,13 @@ impl Top {
         match news {
             News::Listed(agents) => {
                 self.state.listed(agents, std::time::Instant::now());
-                self.sources.keep_only(self.state.all());
+                self.sources.listed(self.state.all());
             }
-            News::LastLine(id, line) => {
-                self.sources.line_came(id, line.as_ref());
-                if let Some(line) = line {
+            News::LastLine(id, written, line) => {
+                if let Some(line) = self.sources.line_came(id, written, line) {
                     self.state.last_line(id, line);
+                } else {
+                    return Ok(());
                 }
             }
             News::Done(text) => self.state.message = Some(Message::Done(text)),

@@ -23,6 +23,7 @@ use crate::time;
 /// Prints each as it ends. The exit code is that of the agent; of several, the first that is not 0, in the order
 /// in which they end. --all and --label mean the agents that run.
 #[derive(Debug, Args)]
+#[command(mut_arg("yes", |yes| yes.hide(true)))]
 pub(crate) struct Wait {
     #[command(flatten)]
     targets: Targets,

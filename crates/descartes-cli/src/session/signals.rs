@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ratatui::crossterm::terminal::disable_raw_mode;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -31,19 +32,52 @@ pub(crate) enum Wish {
     Terminate,
 }
 
+/// What of the terminal is to be put back before the program ends.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    Nothing,
+    Key(DetachKey),
+    /// All of it, by somebody who puts it back where that can be waited for.
+    Screen,
+}
+
+impl Taken {
+    fn take_again(&self) {
+        if let Self::Key(key) = self {
+            key.take_again();
+        }
+    }
+
+    fn put_back(&self) {
+        if let Self::Key(key) = self {
+            key.put_back();
+        }
+    }
+
+    /// As far as it goes where nobody reads what is written to the terminal.
+    fn put_back_at_last(&self) {
+        match self {
+            Self::Nothing => {}
+            Self::Key(key) => key.put_back(),
+            // Where this fails there is no terminal any more.
+            Self::Screen => _ = disable_raw_mode(),
+        }
+    }
+}
+
 /// Listens until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Signals {
     wishes: mpsc::Receiver<Wish>,
     task: JoinHandle<()>,
-    key: Option<Arc<DetachKey>>,
+    taken: Arc<Taken>,
 }
 
 impl Signals {
-    /// `key` is put back when this is dropped, or has to end the program.
-    pub(crate) fn listen(key: Option<DetachKey>) -> Result<Self> {
-        let key = key.map(Arc::new);
-        let of_the_task = key.clone();
+    /// What is taken is put back when this has to end the program, and a key when this is dropped.
+    pub(crate) fn listen(taken: Taken) -> Result<Self> {
+        let taken = Arc::new(taken);
+        let of_the_task = Arc::clone(&taken);
         let listen = |kind| {
             signal(kind).map_err(|error| {
                 CliError::new(
@@ -66,9 +100,7 @@ impl Signals {
                     _ = terminate.recv() => Wish::Terminate,
                     _ = hangup.recv() => Wish::Terminate,
                     _ = goes_on.recv() => {
-                        if let Some(key) = &of_the_task {
-                            key.take_again();
-                        }
+                        of_the_task.take_again();
                         continue;
                     }
                 };
@@ -77,14 +109,16 @@ impl Signals {
                     if !is_stuck {
                         tokio::time::sleep(PATIENCE).await;
                     }
-                    if let Some(key) = &of_the_task {
-                        key.put_back();
-                    }
+                    of_the_task.put_back_at_last();
                     end_program();
                 }
             }
         });
-        Ok(Self { wishes, task, key })
+        Ok(Self {
+            wishes,
+            task,
+            taken,
+        })
     }
 
     /// The next one.
@@ -100,9 +134,7 @@ impl Drop for Signals {
     fn drop(&mut self) {
         self.task.abort();
         // Here and not with the task, whose end nobody waits for.
-        if let Some(key) = &self.key {
-            key.put_back();
-        }
+        self.taken.put_back();
     }
 }
 

@@ -46,6 +46,11 @@ impl State {
     pub(super) fn key(&mut self, key: KeyEvent) -> Wish {
         if key.modifiers.contains(KeyModifiers::CONTROL) {
             return match key.code {
+                KeyCode::Char('u') if matches!(self.mode, Mode::Filter) => {
+                    self.filter.clear();
+                    self.arrange();
+                    Wish::Nothing
+                }
                 KeyCode::Char('c') => Wish::Interrupt,
                 KeyCode::Char('z') => Wish::Suspend,
                 KeyCode::Char('l') => Wish::Redraw,
@@ -68,8 +73,12 @@ impl State {
                 self.message = Some(Message::Done("nothing was done".to_owned()));
                 Wish::Nothing
             }
-            Mode::Help => {
-                self.mode = Mode::Table;
+            Mode::Help(first) => {
+                match key.code {
+                    KeyCode::Up => *first = first.saturating_sub(1),
+                    KeyCode::Down => *first = (*first + 1).min(KEYS.len() - 1),
+                    _ => self.mode = Mode::Table,
+                }
                 Wish::Nothing
             }
             Mode::Log(log) => {
@@ -115,7 +124,7 @@ impl State {
                 };
                 self.arrange();
             }
-            KeyCode::Char('?' | 'h') => self.mode = Mode::Help,
+            KeyCode::Char('?' | 'h') => self.mode = Mode::Help(0),
             KeyCode::Char('q') => return Wish::Quit,
             code => return self.agent_key(code),
         }
@@ -173,6 +182,10 @@ impl State {
         let mut after = columns.iter().skip_while(|column| **column != self.column);
         let next = after.nth(1).or(columns.first());
         self.column = next.copied().unwrap_or(self.column);
+        if let Some(name) = self.column.to_possible_value() {
+            // Its column may not be on the screen.
+            self.message = Some(Message::Done(format!("sorted by {}", name.get_name())));
+        }
         self.arrange();
     }
 }

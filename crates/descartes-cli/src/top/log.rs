@@ -15,6 +15,9 @@ const LINES_MAX: usize = 2000;
 /// Bytes of a line that are read: an event of an agent is a line.
 const LINE_BYTES_MAX: usize = 1 << 20;
 
+/// Bytes of the end of a line that are shown where its beginning is not known.
+const END_BYTES: usize = 256;
+
 /// Characters of a line that are kept.
 const TEXT_CHARS_MAX: usize = 4096;
 
@@ -60,6 +63,8 @@ pub(super) struct Log {
     lines: VecDeque<Line>,
     stdout: Partial,
     stderr: Partial,
+    /// Whether there was output before the lines that are kept.
+    is_cut: bool,
     /// Lines between the last one on the screen and the last one.
     behind: usize,
     /// Columns that are passed over.
@@ -74,6 +79,7 @@ impl Log {
             lines: VecDeque::new(),
             stdout: Partial::default(),
             stderr: Partial::default(),
+            is_cut: false,
             behind: 0,
             side: 0,
             height: 1,
@@ -90,12 +96,13 @@ impl Log {
             );
         }
         let mut data = &chunk.data[..];
-        let partial = self.partial(stream);
-        if partial.begin == Begin::Unknown && chunk.offset > 0 {
-            let Some(newline) = data.iter().position(|byte| *byte == b'\n') else {
-                return;
-            };
-            data = &data[newline + 1..];
+        if self.partial(stream).begin == Begin::Unknown && chunk.offset > 0 {
+            self.is_cut = true;
+            match data.iter().position(|byte| *byte == b'\n') {
+                Some(newline) => data = &data[newline + 1..],
+                None if may_end_event(data) => return,
+                None => self.extend(stream, "…".as_bytes()),
+            }
         }
         self.partial(stream).begin = Begin::Known;
         let mut parts = data.split(|byte| *byte == b'\n');
@@ -168,12 +175,25 @@ impl Log {
         self.behind
     }
 
+    /// Whether the first line that is kept is on the screen, and there was output before it.
+    pub(super) fn has_more_before(&self) -> bool {
+        self.is_cut && self.behind == self.behind_max()
+    }
+
     fn behind_max(&self) -> usize {
         (self.lines.len() + self.unended().len()).saturating_sub(self.height)
     }
 
-    fn extend(&mut self, stream: Stream, text: &[u8]) {
+    fn extend(&mut self, stream: Stream, mut text: &[u8]) {
         let line = &mut self.partial(stream).text;
+        // What a line went back over is not seen any more.
+        let back = text.iter().rposition(|byte| *byte == b'\r');
+        if let Some(back) = back.filter(|back| back + 1 < text.len()) {
+            text = &text[back + 1..];
+            line.clear();
+        } else if line.ends_with(b"\r") && !text.is_empty() {
+            line.clear();
+        }
         let room = LINE_BYTES_MAX.saturating_sub(line.len());
         line.extend_from_slice(&text[..text.len().min(room)]);
     }
@@ -188,6 +208,7 @@ impl Log {
     fn push(&mut self, origin: Origin, text: String) {
         if self.lines.len() == LINES_MAX {
             self.lines.pop_front();
+            self.is_cut = true;
         }
         self.lines.push_back(Line { origin, text });
         // Who looks at older lines goes on seeing those.
@@ -202,20 +223,23 @@ impl Log {
     }
 }
 
-/// A line as it is shown: the event of a known agent as text.
+/// A line as it is shown: the event of a known agent as text, and of others what a terminal would show in the end.
 fn lines(stream: Stream, line: &[u8]) -> Vec<Line> {
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let mut overwritten = line.rsplit(|byte| *byte == b'\r');
+    let line = overwritten
+        .find(|text| !text.is_empty())
+        .unwrap_or_default();
     let origin = match stream {
         Stream::Stdout => Origin::Stdout,
         Stream::Stderr => Origin::Stderr,
     };
-    let texts = match render::entries(line).filter(|_| stream == Stream::Stdout) {
-        Some(entries) => {
-            let text: String = entries.iter().map(render::Entry::lines).collect();
-            let text = anstream::adapter::strip_str(&text).to_string();
-            text.lines().map(str::to_owned).collect()
-        }
-        None => vec![String::from_utf8_lossy(line).into_owned()],
+    let texts = if let Some(entries) = render::entries(line).filter(|_| stream == Stream::Stdout) {
+        let text: String = entries.iter().map(render::Entry::lines).collect();
+        let text = anstream::adapter::strip_str(&text).to_string();
+        text.lines().map(str::to_owned).collect()
+    } else {
+        let text = String::from_utf8_lossy(line);
+        vec![anstream::adapter::strip_str(&text).to_string()]
     };
     let texts = texts.into_iter().map(|text| {
         let text: String = text.chars().take(TEXT_CHARS_MAX).collect();
@@ -229,8 +253,16 @@ pub(super) fn last_line(stream: Stream, chunk: &OutputChunk) -> String {
     let mut text = &chunk.data[..];
     if chunk.offset > 0 {
         // Of the first line the beginning is missing.
-        let newline = text.iter().position(|byte| *byte == b'\n');
-        text = newline.map_or(&[], |newline| &text[newline + 1..]);
+        match text.iter().position(|byte| *byte == b'\n') {
+            Some(newline) => text = &text[newline + 1..],
+            None if may_end_event(text) => return String::new(),
+            None => return end_of_line(stream, text),
+        }
+    }
+    let unended = text.rsplit(|byte| *byte == b'\n').next();
+    if unended.is_some_and(|line| line.starts_with(b"{") && render::entries(line).is_none()) {
+        // Half of an event, most likely.
+        text = &text[..text.len() - unended.map_or(0, <[u8]>::len)];
     }
     text.split(|byte| *byte == b'\n')
         .rev()
@@ -238,4 +270,17 @@ pub(super) fn last_line(stream: Stream, chunk: &OutputChunk) -> String {
         .map(|line| line.text.trim().to_owned())
         .find(|text| !text.is_empty())
         .unwrap_or_default()
+}
+
+/// The end of a line, of which the beginning is not known.
+fn end_of_line(stream: Stream, text: &[u8]) -> String {
+    let end = &text[text.len().saturating_sub(END_BYTES)..];
+    let shown = lines(stream, end).pop().map(|line| line.text);
+    let shown = shown.unwrap_or_default();
+    format!("…{}", shown.trim_start_matches('\u{fffd}').trim_end())
+}
+
+/// Whether this may be the end of an agent's event, which says nothing without its beginning.
+fn may_end_event(text: &[u8]) -> bool {
+    text.trim_ascii_end().ends_with(b"}")
 }

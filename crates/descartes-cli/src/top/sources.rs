@@ -37,8 +37,8 @@ const LOG_BYTES: u64 = 64 * 1024;
 #[derive(Debug)]
 pub(super) enum News {
     Listed(Vec<AgentInfo>),
-    /// The last line of an agent; none where it could not be had.
-    LastLine(AgentId, Option<String>),
+    /// The last line of an agent as of then; none where it could not be had.
+    LastLine(AgentId, Written, Option<String>),
     Done(String),
     Problem(String),
     /// The server does not want this client any more, or something else that waiting does not mend.
@@ -46,7 +46,7 @@ pub(super) enum News {
 }
 
 /// How much an agent had written when its last line was looked for.
-type Written = (u64, u64);
+pub(super) type Written = (u64, u64);
 
 /// The tasks, which end with this.
 #[derive(Debug)]
@@ -56,6 +56,8 @@ pub(super) struct Sources {
     tasks: JoinSet<()>,
     /// The agents whose last line is known or asked for, and as of when.
     lines: HashMap<AgentId, Written>,
+    /// Those of them whose last line could not be had: it is asked for again after the next list.
+    failed_lines: Vec<AgentId>,
     lines_under_way: usize,
 }
 
@@ -68,6 +70,7 @@ impl Sources {
             news: news.clone(),
             tasks: JoinSet::new(),
             lines: HashMap::new(),
+            failed_lines: Vec::new(),
             lines_under_way: 0,
         };
         let client = client.clone();
@@ -90,15 +93,15 @@ impl Sources {
         while self.tasks.try_join_next().is_some() {}
         for row in rows {
             let id = row.info.id;
-            let (stdout, stderr) = (
+            let written = (
                 size(&row.info, Stream::Stdout),
                 size(&row.info, Stream::Stderr),
             );
-            let is_known = self.lines.get(&id) == Some(&(stdout, stderr));
-            if is_known || stdout + stderr == 0 || self.lines_under_way == LINES_AT_ONCE {
+            let is_known = self.lines.get(&id) == Some(&written);
+            if is_known || written == (0, 0) || self.lines_under_way == LINES_AT_ONCE {
                 continue;
             }
-            self.lines.insert(id, (stdout, stderr));
+            self.lines.insert(id, written);
             self.lines_under_way += 1;
             let (client, news, stream) = (self.client.clone(), self.news.clone(), row.last_stream);
             let from = size(&row.info, stream).saturating_sub(LINE_BYTES);
@@ -110,21 +113,33 @@ impl Sources {
                 let line = read
                     .ok()
                     .map(|chunk| chunk.map_or_else(String::new, |chunk| last_line(stream, &chunk)));
-                let _ = news.send(News::LastLine(id, line)).await;
+                let _ = news.send(News::LastLine(id, written, line)).await;
             });
         }
     }
 
-    /// A last line came, or could not be had.
-    pub(super) fn line_came(&mut self, id: AgentId, line: Option<&String>) {
+    /// A last line came, or could not be had. Returns it unless a later one was asked for meanwhile.
+    pub(super) fn line_came(
+        &mut self,
+        id: AgentId,
+        written: Written,
+        line: Option<String>,
+    ) -> Option<String> {
         self.lines_under_way = self.lines_under_way.saturating_sub(1);
-        if line.is_none() {
-            self.lines.remove(&id);
+        if self.lines.get(&id) != Some(&written) {
+            return None;
         }
+        if line.is_none() {
+            self.failed_lines.push(id);
+        }
+        line
     }
 
-    /// Forgets agents that are not listed any more.
-    pub(super) fn keep_only(&mut self, rows: &[Row]) {
+    /// Forgets agents that are not listed any more, and lets failed lines be asked for again.
+    pub(super) fn listed(&mut self, rows: &[Row]) {
+        for id in self.failed_lines.drain(..) {
+            self.lines.remove(&id);
+        }
         if self.lines.len() > rows.len() {
             self.lines
                 .retain(|id, _| rows.iter().any(|row| row.info.id == *id));

@@ -1,4 +1,4 @@
-//! What is shown: no terminal, no connection and no clock.
+//! What is shown: no terminal and no connection.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -14,6 +14,9 @@ use crate::sort::{Sort, written};
 
 /// A rate is that of so long a time, at least.
 const RATE_TIME: Duration = Duration::from_secs(1);
+
+/// After so long without a list what is shown is told to be old.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// What the agents are sorted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,8 +91,8 @@ pub(super) enum Mode {
     Filter,
     /// A question.
     Confirm(Deed, AgentId),
-    /// The list of keys.
-    Help,
+    /// The list of keys, from this one on.
+    Help(usize),
     /// The output of one agent.
     Log(Log),
 }
@@ -181,6 +184,8 @@ pub(super) struct State {
     pub(super) message: Option<Message>,
     /// Why there is no connection.
     pub(super) lost: Option<String>,
+    /// When the last list came.
+    listed_at: Option<Instant>,
     rows: Vec<Row>,
     /// The rows that are shown, in order.
     order: Vec<usize>,
@@ -204,6 +209,7 @@ impl State {
             mode: Mode::Table,
             message: None,
             lost: None,
+            listed_at: None,
             rows: Vec::new(),
             order: Vec::new(),
             selected: None,
@@ -228,7 +234,14 @@ impl State {
                 None => Row::new(info, now),
             });
         self.rows = rows.collect();
+        self.listed_at = Some(now);
         self.arrange();
+    }
+
+    /// How old what is shown is, where the server has not answered for some time.
+    pub(super) fn silence(&self, now: Instant) -> Option<Duration> {
+        let silence = now.saturating_duration_since(self.listed_at?);
+        (silence >= SILENCE).then_some(silence)
     }
 
     /// Sorts and filters anew. The agent that is selected stays so while it is shown, else the one in its place is.

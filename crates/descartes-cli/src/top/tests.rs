@@ -2,18 +2,20 @@ use std::time::{Duration, Instant};
 
 use descartes_client::OutputChunk;
 use descartes_client::protocol::{
-    AgentId, AgentInfo, AgentStatus, EndReason, OutputSizes, Stream, Timestamp,
+    AgentId, AgentInfo, AgentStatus, EndReason, OutputSizes, Timestamp,
 };
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Cell;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-use super::keys::Wish;
-use super::log::{Log, last_line};
+use super::keys::{KEYS, Wish};
+use super::log::Log;
 use super::state::{Column, Deed, Ended, Mode, State};
 use super::view;
 use crate::sort::Sort;
+
+mod logs;
 
 /// Whatever began then has run for no time yet.
 const YET_TO_COME: Timestamp = Timestamp {
@@ -147,7 +149,7 @@ fn no_screen_is_too_small() {
     let mut state = state(7);
     for mode in [
         Mode::Table,
-        Mode::Help,
+        Mode::Help(0),
         Mode::Log(Log::new(id(0))),
         Mode::Filter,
     ] {
@@ -263,7 +265,7 @@ fn columns_sort_the_list_one_after_the_other() {
 #[test]
 fn keys_that_end_it_or_leave_it_do_so_whatever_is_shown() {
     let mut state = state(1);
-    for mode in [Mode::Table, Mode::Filter, Mode::Help] {
+    for mode in [Mode::Table, Mode::Filter, Mode::Help(0)] {
         state.mode = mode;
         let control = |char| KeyEvent::new(KeyCode::Char(char), KeyModifiers::CONTROL);
         assert_eq!(state.key(control('c')), Wish::Interrupt);
@@ -287,65 +289,34 @@ fn a_lost_connection_is_told() {
 }
 
 #[test]
-fn a_log_follows_until_somebody_scrolls_and_keeps_what_is_read_in_its_place() {
+fn all_keys_can_be_seen_on_a_small_screen() {
     let mut state = state(1);
-    let mut log = Log::new(id(0));
-    let lines = |range: std::ops::Range<usize>| {
-        let lines: Vec<String> = range.map(|number| format!("line {number}\n")).collect();
-        lines.concat()
-    };
-    log.feed(Stream::Stdout, &chunk(0, &lines(0..100)));
-    state.mode = Mode::Log(log);
-    assert!(screen(&mut state, 80, 24).contains("line 99\n"));
-    press(&mut state, KeyCode::PageUp);
-    let before = screen(&mut state, 80, 24);
-    assert!(
-        before.contains("line 79\n") && !before.contains("line 80\n"),
-        "{before}"
-    );
-    let Mode::Log(log) = &mut state.mode else {
-        panic!("the log was left");
-    };
-    log.feed(Stream::Stdout, &chunk(1000, &lines(100..110)));
-    let after = screen(&mut state, 80, 24);
-    let shown = |text: &str| text.lines().skip(2).map(str::to_owned).collect::<Vec<_>>();
-    assert_eq!(shown(&before), shown(&after));
-    press(&mut state, KeyCode::Home);
-    assert!(screen(&mut state, 80, 24).contains("line 0\n"));
-    press(&mut state, KeyCode::End);
-    assert!(screen(&mut state, 80, 24).contains("line 109\n"));
-}
-
-#[test]
-fn a_log_is_bounded_and_begins_with_a_whole_line() {
-    let mut log = Log::new(id(0));
-    log.resize(10_000);
-    log.feed(Stream::Stdout, &chunk(500, "of a line\nwhole\n"));
-    let first = log.on_screen().next().unwrap();
-    assert_eq!(first.text, "whole");
-    for number in 0..5000 {
-        log.feed(Stream::Stdout, &chunk(1000, &format!("{number}\n")));
+    press(&mut state, KeyCode::Char('?'));
+    let mut seen = screen(&mut state, 80, 14);
+    assert!(seen.contains("more"), "{seen}");
+    for _ in 0..20 {
+        press(&mut state, KeyCode::Down);
+        seen.push_str(&screen(&mut state, 80, 14));
     }
-    log.feed(Stream::Stdout, &chunk(9000, &"x".repeat(3 << 20)));
-    let shown: Vec<_> = log.on_screen().collect();
-    assert_eq!(shown.len(), 2001);
-    assert!(shown.iter().all(|line| line.text.len() <= 4096));
+    for (_, what) in KEYS {
+        // The keys at the bottom have one blank before what they do.
+        assert!(seen.contains(&format!("  {what}")), "{what}");
+    }
+    // Of those that were too many nothing is left to go back.
+    press(&mut state, KeyCode::Up);
+    assert!(!screen(&mut state, 80, 14).contains("  quit"));
+    press(&mut state, KeyCode::Esc);
+    assert!(matches!(state.mode, Mode::Table));
 }
 
 #[test]
-fn the_last_line_is_the_last_that_says_something() {
-    let of = |stream, text: &str| last_line(stream, &chunk(0, text));
-    assert_eq!(of(Stream::Stdout, "one\ntwo\n\n  \n"), "two");
-    assert_eq!(of(Stream::Stdout, "a\x1b[2Jb"), "a\u{fffd}[2Jb");
-    let event = r#"{"type":"item.completed","item":{"type":"agent_message","text":"Done.\nAll."}}"#;
-    assert_eq!(of(Stream::Stdout, event), "All.");
-    let silent = "said\n{\"type\":\"turn.completed\"}\n";
-    assert_eq!(of(Stream::Stdout, silent), "said");
-    assert_eq!(of(Stream::Stderr, ""), "");
-    // Of an event that is longer than what was read there is only the end.
-    assert_eq!(last_line(Stream::Stdout, &chunk(9, "text\"}}\n")), "");
-    assert_eq!(
-        last_line(Stream::Stdout, &chunk(9, "text\"}}\nthen")),
-        "then"
-    );
+fn a_server_that_does_not_answer_is_told() {
+    let mut state = state(1);
+    let answered = Instant::now();
+    state.listed(vec![agent(0)], answered);
+    assert_eq!(state.silence(answered + Duration::from_secs(4)), None);
+    let silence = Duration::from_secs(14);
+    assert_eq!(state.silence(answered + silence), Some(silence));
+    state.listed(vec![agent(0)], answered + silence);
+    assert_eq!(state.silence(answered + silence), None);
 }

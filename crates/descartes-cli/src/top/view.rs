@@ -1,5 +1,7 @@
 //! Draws what is shown.
 
+use std::time::Instant;
+
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
@@ -12,6 +14,7 @@ use super::state::{Message, Mode, State};
 use super::table;
 use crate::describe::{bytes, status_words};
 use crate::table::plain;
+use crate::time;
 
 pub(super) const BOLD: Style = Style::new().add_modifier(Modifier::BOLD);
 pub(super) const DIM: Style = Style::new().add_modifier(Modifier::DIM);
@@ -35,8 +38,8 @@ pub(super) fn draw(frame: &mut Frame, state: &mut State) {
         Mode::Log(log) => draw_log(frame, body, state, log),
         _ => table::draw(frame, body, state),
     }
-    if matches!(state.mode, Mode::Help) {
-        draw_help(frame, body);
+    if let Mode::Help(first) = &mut state.mode {
+        draw_help(frame, body, first);
     }
     let foot_line = cut_line(footing(state), foot.width);
     frame.render_widget(foot_line, foot);
@@ -49,6 +52,14 @@ fn heading(state: &State) -> Line<'static> {
         let reason = plain(reason);
         spans.push(Span::styled(
             format!("  no connection, and trying to get it back: {reason}"),
+            Color::Red,
+        ));
+        return Line::from(spans);
+    }
+    if let Some(silence) = state.silence(Instant::now()) {
+        let silence = time::short(silence);
+        spans.push(Span::styled(
+            format!("  no answer for {silence}: this is how things were then"),
             Color::Red,
         ));
         return Line::from(spans);
@@ -83,10 +94,13 @@ fn draw_log(frame: &mut Frame, area: Rect, state: &State, log: &Log) {
         Some(row) => format!("{}  {}", plain(&row.info.name), status_words(&row.info)),
         None => log.agent.to_string(),
     };
-    let place = match log.behind() {
+    let mut place = match log.behind() {
         0 => String::new(),
         lines => format!("  ({lines} lines further on)"),
     };
+    if log.has_more_before() {
+        place.push_str("  (`descartes logs` has what was before)");
+    }
     let title = Line::from(vec![Span::styled(title, BOLD), Span::styled(place, DIM)]);
     let lines = log.on_screen().map(|line| {
         let style = match line.origin {
@@ -101,7 +115,7 @@ fn draw_log(frame: &mut Frame, area: Rect, state: &State, log: &Log) {
     frame.render_widget(Paragraph::new(text), area);
 }
 
-fn draw_help(frame: &mut Frame, area: Rect) {
+fn draw_help(frame: &mut Frame, area: Rect, first: &mut usize) {
     let width = KEYS.iter().map(|(keys, _)| keys.chars().count()).max();
     let width = width.unwrap_or_default();
     let lines: Vec<Line> = KEYS
@@ -122,9 +136,19 @@ fn draw_help(frame: &mut Frame, area: Rect) {
         size.0,
         size.1,
     );
-    let block = Block::bordered().title(" keys ");
+    // Two rows are the frame's.
+    let hidden = KEYS
+        .len()
+        .saturating_sub(usize::from(size.1.saturating_sub(2)));
+    *first = (*first).min(hidden);
+    let mut block = Block::bordered().title(" keys ");
+    if hidden > 0 {
+        block = block.title_bottom(" ↑↓ more ");
+    }
+    let scroll = (u16::try_from(*first).unwrap_or(u16::MAX), 0);
     frame.render_widget(Clear, place);
-    frame.render_widget(Paragraph::new(lines).block(block), place);
+    let text = Paragraph::new(lines).block(block).scroll(scroll);
+    frame.render_widget(text, place);
 }
 
 /// A question, a message, the filter, or the most important keys.
@@ -143,7 +167,7 @@ fn footing(state: &State) -> Line<'static> {
                 Span::styled("  Enter keeps it, Esc clears it", DIM),
             ]);
         }
-        Mode::Table | Mode::Help | Mode::Log(_) => {}
+        Mode::Table | Mode::Help(_) | Mode::Log(_) => {}
     }
     match &state.message {
         Some(Message::Done(text)) => return Line::raw(plain(text)),
