@@ -10,9 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use descartes_protocol::{
-    AgentId, AgentStatus, HealthCheckResponse, Reply, Stream, Timestamp, topics,
-};
+use descartes_protocol::{AgentId, HealthCheckResponse, Reply, Stream, Timestamp, topics};
 use descartes_runner::{AgentHandle, AgentRunner, AgentUpdate, LocalProcessRunner};
 use descartes_transport::{EventSocket, Interest, Published};
 use tokio::sync::mpsc;
@@ -184,11 +182,8 @@ impl Publisher {
         }
         self.sent = page.next_sequence;
         for update in page.events {
-            let has_ended = update.status.is_some_and(AgentStatus::is_final);
-            if update.agent_sequence == Some(1) && !has_ended {
-                // It has started, or was found, and then it is followed already. Whoever subscribed before the agent
-                // was there gets its output from the start.
-                self.follow_agent(update.agent_id, Some(0));
+            if update.agent_sequence == Some(1) {
+                self.follow_new(update.agent_id);
             }
             let topic = topics::status(update.agent_id);
             if !self.broadcasts_status || !self.interest.wants(&topic) {
@@ -240,9 +235,12 @@ impl Publisher {
         }
     }
 
-    fn follow_agent(&mut self, id: AgentId, from: Option<u64>) {
-        if let Some(handle) = self.runner.agent(id) {
-            self.follow(&handle, from);
+    /// Whoever subscribed before the agent was there gets its output from the start.
+    fn follow_new(&mut self, id: AgentId) {
+        let agent = self.runner.agent(id);
+        // The first event of one that was found may be any.
+        if let Some(handle) = agent.filter(AgentHandle::was_started_here) {
+            self.follow(&handle, Some(0));
         }
         self.live.retain(|_, live| !live.has_ended());
     }

@@ -40,6 +40,15 @@ pub struct AgentHandle {
     pub(crate) agent: Arc<Agent>,
 }
 
+/// Since when an agent is this runner's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Since {
+    /// Since it was started.
+    Start,
+    /// Since it was found. What it said before is no news, apart from what came of it.
+    Adoption,
+}
+
 /// What all handles on an agent share.
 #[derive(Debug)]
 pub(crate) struct Agent {
@@ -48,6 +57,7 @@ pub(crate) struct Agent {
     pub(crate) dir: PathBuf,
     pub(crate) notes: Notes,
     pub(crate) stdin_bytes_max: u64,
+    pub(crate) since: Since,
     pub(crate) state: Mutex<AgentState>,
     pub(crate) progress: watch::Sender<Progress>,
     pub(crate) readers: readers::Readers,
@@ -242,7 +252,7 @@ impl Agent {
         dir: PathBuf,
         notes: Notes,
         stdin_bytes_max: u64,
-        state: AgentState,
+        (since, state): (Since, AgentState),
     ) -> Self {
         let progress = state.progress();
         Self {
@@ -251,6 +261,7 @@ impl Agent {
             dir,
             notes,
             stdin_bytes_max,
+            since,
             state: Mutex::new(state),
             progress: watch::Sender::new(progress),
             readers: readers::Readers::default(),
@@ -287,6 +298,12 @@ impl AgentHandle {
     #[must_use]
     pub fn info(&self) -> AgentInfo {
         self.agent.state().info(&self.agent)
+    }
+
+    /// Whether this runner has started it. Others were found: an earlier runner did.
+    #[must_use]
+    pub fn was_started_here(&self) -> bool {
+        self.agent.since == Since::Start
     }
 
     /// How far it has come, and a way to wait until it has come further.

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::agent::{Agent, AgentHandle, Progress};
+use crate::agent::{Agent, AgentHandle, Progress, Since};
 use crate::observer::Observer;
 use crate::output::{self, Length, OutputChunk};
 use crate::parser::{Observation, Parser, ParserKind};
@@ -57,15 +57,6 @@ impl LastWord {
     }
 }
 
-/// Since when an agent is this server's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Since {
-    /// Since it was started.
-    Start,
-    /// Since it was found. What it said before is no news, apart from what came of it.
-    Adoption,
-}
-
 /// The end of an agent's stdout.
 #[derive(Debug, Clone, Copy)]
 struct End {
@@ -85,11 +76,7 @@ pub(crate) struct Watcher {
 
 impl Watcher {
     /// Starts reading from the beginning; `None` for a kind that says nothing of itself.
-    pub(crate) fn start(
-        agent: &Arc<Agent>,
-        observer: &Arc<dyn Observer>,
-        since: Since,
-    ) -> Option<Self> {
+    pub(crate) fn start(agent: &Arc<Agent>, observer: &Arc<dyn Observer>) -> Option<Self> {
         let kind = agent.notes.parser;
         if kind == ParserKind::Text {
             return None;
@@ -98,7 +85,7 @@ impl Watcher {
         let reading = follow(
             Arc::clone(agent),
             Arc::clone(observer),
-            (kind, since),
+            kind,
             end.subscribe(),
         );
         Some(Self {
@@ -127,13 +114,13 @@ impl Drop for Watcher {
 async fn follow(
     agent: Arc<Agent>,
     observer: Arc<dyn Observer>,
-    (kind, since): (ParserKind, Since),
+    kind: ParserKind,
     mut end: watch::Receiver<Option<End>>,
 ) -> LastWord {
     let handle = AgentHandle { agent };
     let _attention = handle.attend();
     let mut progress = handle.progress();
-    let past = match since {
+    let past = match handle.agent.since {
         Since::Start => None,
         Since::Adoption => Past::of(&handle.agent).await,
     };

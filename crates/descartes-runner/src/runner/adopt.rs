@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::LocalProcessRunner;
 use super::blocking::blocking;
-use crate::agent::{Agent, AgentHandle, AgentState, Origin};
+use crate::agent::{Agent, AgentHandle, AgentState, Origin, Since};
 use crate::eradicate::{Known, Remains, eradicate};
 use crate::error::OpenError;
 use crate::link;
@@ -302,7 +302,7 @@ impl LocalProcessRunner {
             }
         }
         let server_id = &self.inner.config.server_id;
-        let agent = Agent::new(id, server_id, dir, notes, 0, agent_state);
+        let agent = Agent::new(id, server_id, dir, notes, 0, (Since::Adoption, agent_state));
         // Whoever read it before the restart goes on.
         agent.readers.assume_one();
         AgentHandle {

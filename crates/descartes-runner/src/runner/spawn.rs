@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::blocking::{Interrupted, blocking};
 use super::{LocalProcessRunner, SpawnOrder, Spawned};
 use crate::admission::Place;
-use crate::agent::{self, Agent, AgentHandle, AgentState};
+use crate::agent::{self, Agent, AgentHandle, AgentState, Since};
 use crate::awake::{self, Awake};
 use crate::descriptors::Descriptor;
 use crate::error::SpawnError;
@@ -27,7 +27,7 @@ use crate::owner::{Connection, Owner};
 use crate::prepare::{self, Surroundings};
 use crate::spawns::{Claim, Pending};
 use crate::store::{Notes, SpawnKey};
-use crate::watcher::{Since, Watcher};
+use crate::watcher::Watcher;
 
 mod forking;
 
@@ -290,7 +290,7 @@ impl LocalProcessRunner {
             self.inner.store.agent_dir(launched.id),
             launched.notes,
             launched.spec.limits.stdin_bytes_max,
-            state,
+            (Since::Start, state),
         ));
         let handle = AgentHandle {
             agent: Arc::clone(&agent),
@@ -302,7 +302,7 @@ impl LocalProcessRunner {
         });
         // Before it has an owner nothing can change: this is the agent as it started.
         let info = agent.state().info(&agent);
-        self.own(agent, (link, Some(claims.descriptor)), orders, Since::Start);
+        self.own(agent, (link, Some(claims.descriptor)), orders);
         Spawned {
             agent: handle,
             info,
@@ -315,10 +315,9 @@ impl LocalProcessRunner {
         agent: Arc<Agent>,
         (link, descriptor): (Link, Option<Descriptor>),
         orders: agent::Orders,
-        since: Since,
     ) {
         let observer = Arc::clone(&self.inner.observer);
-        let watcher = Watcher::start(&agent, &observer, since);
+        let watcher = Watcher::start(&agent, &observer);
         let connection = Connection {
             link,
             descriptor,

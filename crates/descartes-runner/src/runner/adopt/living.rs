@@ -10,12 +10,11 @@ use descartes_shim::wire::{self, Command, Hello, Message, Outcome, Request, Size
 use tokio::time::Instant;
 
 use super::Step;
-use crate::agent::{self, Agent, AgentHandle, AgentState};
+use crate::agent::{self, Agent, AgentHandle, AgentState, Since};
 use crate::descriptors::Descriptor;
 use crate::link::Link;
 use crate::runner::LocalProcessRunner;
 use crate::store::Notes;
-use crate::watcher::Since;
 
 /// An agent whose shim lives, as far as its folder tells.
 pub(super) struct Alive {
@@ -64,12 +63,12 @@ impl LocalProcessRunner {
             self.inner.store.agent_dir(id),
             alive.notes,
             alive.stdin_bytes_max,
-            agent_state,
+            (Since::Adoption, agent_state),
         ));
         self.register(&AgentHandle {
             agent: Arc::clone(&agent),
         });
-        self.own(agent, (link, alive.descriptor), orders, Since::Adoption);
+        self.own(agent, (link, alive.descriptor), orders);
         self.inner.spawns.started(&spawn, id);
         Step::Decided
     }
