@@ -191,7 +191,7 @@ impl Log {
         if let Some(back) = back.filter(|back| back + 1 < text.len()) {
             text = &text[back + 1..];
             line.clear();
-        } else if line.ends_with(b"\r") && !text.is_empty() {
+        } else if line.ends_with(b"\r") && text.iter().any(|byte| *byte != b'\r') {
             line.clear();
         }
         let room = LINE_BYTES_MAX.saturating_sub(line.len());
@@ -260,7 +260,7 @@ pub(super) fn last_line(stream: Stream, chunk: &OutputChunk) -> String {
         }
     }
     let unended = text.rsplit(|byte| *byte == b'\n').next();
-    if unended.is_some_and(|line| line.starts_with(b"{") && render::entries(line).is_none()) {
+    if unended.is_some_and(|line| line.starts_with(b"{") && !may_end_event(line)) {
         // Half of an event, most likely.
         text = &text[..text.len() - unended.map_or(0, <[u8]>::len)];
     }

@@ -48,14 +48,23 @@ pub(super) enum News {
 /// How much an agent had written when its last line was looked for.
 pub(super) type Written = (u64, u64);
 
+/// As of when a last line is known.
+#[derive(Debug, Default)]
+struct LineState {
+    /// That was asked for last.
+    asked: Option<Written>,
+    /// That is of the one that is shown.
+    shown: Written,
+}
+
 /// The tasks, which end with this.
 #[derive(Debug)]
 pub(super) struct Sources {
     client: ZmqClient,
     news: mpsc::Sender<News>,
     tasks: JoinSet<()>,
-    /// The agents whose last line is known or asked for, and as of when.
-    lines: HashMap<AgentId, Written>,
+    /// The agents whose last line is known or asked for.
+    lines: HashMap<AgentId, LineState>,
     /// Those of them whose last line could not be had: it is asked for again after the next list.
     failed_lines: Vec<AgentId>,
     lines_under_way: usize,
@@ -97,11 +106,13 @@ impl Sources {
                 size(&row.info, Stream::Stdout),
                 size(&row.info, Stream::Stderr),
             );
-            let is_known = self.lines.get(&id) == Some(&written);
-            if is_known || written == (0, 0) || self.lines_under_way == LINES_AT_ONCE {
+            if written == (0, 0) || self.lines_under_way == LINES_AT_ONCE {
                 continue;
             }
-            self.lines.insert(id, written);
+            let line = self.lines.entry(id).or_default();
+            if line.asked.replace(written) == Some(written) {
+                continue;
+            }
             self.lines_under_way += 1;
             let (client, news, stream) = (self.client.clone(), self.news.clone(), row.last_stream);
             let from = size(&row.info, stream).saturating_sub(LINE_BYTES);
@@ -118,7 +129,7 @@ impl Sources {
         }
     }
 
-    /// A last line came, or could not be had. Returns it unless a later one was asked for meanwhile.
+    /// A last line came, or could not be had. Returns it unless a later one has come already.
     pub(super) fn line_came(
         &mut self,
         id: AgentId,
@@ -126,19 +137,22 @@ impl Sources {
         line: Option<String>,
     ) -> Option<String> {
         self.lines_under_way = self.lines_under_way.saturating_sub(1);
-        if self.lines.get(&id) != Some(&written) {
-            return None;
-        }
-        if line.is_none() {
+        let state = self.lines.get_mut(&id)?;
+        if line.is_none() && state.asked == Some(written) {
             self.failed_lines.push(id);
         }
-        line
+        let is_older = written.0 + written.1 < state.shown.0 + state.shown.1;
+        let line = line.filter(|_| !is_older)?;
+        state.shown = written;
+        Some(line)
     }
 
     /// Forgets agents that are not listed any more, and lets failed lines be asked for again.
     pub(super) fn listed(&mut self, rows: &[Row]) {
         for id in self.failed_lines.drain(..) {
-            self.lines.remove(&id);
+            if let Some(line) = self.lines.get_mut(&id) {
+                line.asked = None;
+            }
         }
         if self.lines.len() > rows.len() {
             self.lines

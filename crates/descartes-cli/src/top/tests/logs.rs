@@ -77,6 +77,7 @@ fn a_line_that_is_written_over_shows_what_it_became() {
         );
     }
     log.feed(Stream::Stdout, &chunk(0, "of DOS\r"));
+    log.feed(Stream::Stdout, &chunk(0, "\r"));
     log.feed(Stream::Stdout, &chunk(0, "\n"));
     let shown: Vec<_> = log.on_screen().map(|line| line.text).collect();
     assert_eq!(shown, ["of DOS", "199 of many"]);
@@ -110,4 +111,5 @@ fn the_last_line_is_the_last_that_says_something() {
     let half = &event[..event.len() - 9];
     assert_eq!(of(Stream::Stdout, &format!("said\n{half}")), "said");
     assert_eq!(of(Stream::Stdout, half), "");
+    assert_eq!(of(Stream::Stdout, r#"{"a":1}"#), r#"{"a":1}"#);
 }
