@@ -75,11 +75,19 @@ pub(crate) struct Session {
     /// Whether Ctrl-C asks what to do.
     asks: bool,
     input: Option<Input>,
-    /// Where input for the agent goes; none once it has ended.
-    queue: Option<mpsc::Sender<Vec<u8>>>,
+    /// Where input for the agent goes; none once the agent takes no more.
+    queue: Option<mpsc::Sender<ForAgent>>,
     /// Input that waits for its place there, in order.
-    waiting: VecDeque<Vec<u8>>,
+    waiting: VecDeque<ForAgent>,
     forwarding: Option<Forwarding>,
+}
+
+/// What goes to the agent.
+#[derive(Debug)]
+enum ForAgent {
+    Data(Vec<u8>),
+    /// The end of its input.
+    End,
 }
 
 /// The task that takes input to the agent.
@@ -146,10 +154,12 @@ impl Session {
                     self.printer.print(stream, &chunk)?;
                 }
                 Event::Output(None) => return self.ended().await,
-                Event::Input(Some(piece)) => self.waiting.push_back(piece?.data),
-                // The task sees the end of its queue once it is dropped, and ends the agent's input.
+                Event::Input(Some(piece)) => self.waiting.push_back(ForAgent::Data(piece?.data)),
                 Event::Input(None) if terminal::has_hung_up() => return Ok(End::Interrupted),
-                Event::Input(None) => self.input = None,
+                Event::Input(None) => {
+                    self.input = None;
+                    self.waiting.push_back(ForAgent::End);
+                }
                 Event::InputHasPlace => {}
                 Event::InputEnded(outcome) => {
                     (self.queue, self.forwarding) = (None, None);
@@ -169,9 +179,6 @@ impl Session {
     }
 
     async fn event(&mut self) -> Event {
-        if self.input.is_none() && self.waiting.is_empty() {
-            self.queue = None;
-        }
         let wants_input = self.queue.is_some() && self.waiting.is_empty();
         tokio::select! {
             piece = self.feed.next() => Event::Output(piece),
@@ -216,7 +223,7 @@ impl Session {
             if read_at < asked_at {
                 // It was typed before, for the agent or for nobody, and is no answer.
                 if self.queue.is_some() {
-                    self.waiting.push_back(data);
+                    self.waiting.push_back(ForAgent::Data(data));
                 }
                 continue;
             }
@@ -308,14 +315,18 @@ pub(crate) fn both_streams(client: &ZmqClient, agent: &AgentInfo) -> Vec<(Stream
 }
 
 impl Forwarding {
-    fn start(client: &ZmqClient, agent: &AgentInfo) -> (mpsc::Sender<Vec<u8>>, Self) {
+    fn start(client: &ZmqClient, agent: &AgentInfo) -> (mpsc::Sender<ForAgent>, Self) {
         let mut writer = client.stdin(agent.id);
-        let (queue, mut pieces) = mpsc::channel::<Vec<u8>>(INPUT_WAITING_MAX);
+        let (queue, mut given) = mpsc::channel(INPUT_WAITING_MAX);
         let task = tokio::spawn(async move {
-            while let Some(data) = pieces.recv().await {
-                writer.write_all(&data).await?;
+            while let Some(given) = given.recv().await {
+                match given {
+                    ForAgent::Data(data) => writer.write_all(&data).await?,
+                    ForAgent::End => return writer.close().await,
+                }
             }
-            writer.close().await
+            // The session is over, and the agent's input is not.
+            Ok(())
         });
         (queue, Self(task))
     }
@@ -335,13 +346,13 @@ async fn next_input(input: &mut Option<Input>) -> Option<Result<Piece>> {
 }
 
 /// Waits for a place in the queue to the agent, and puts there what waits longest.
-async fn pass_on(queue: Option<&mpsc::Sender<Vec<u8>>>, waiting: &mut VecDeque<Vec<u8>>) {
+async fn pass_on(queue: Option<&mpsc::Sender<ForAgent>>, waiting: &mut VecDeque<ForAgent>) {
     let place = match queue {
         Some(queue) => queue.reserve().await.ok(),
         None => None,
     };
     match (place, waiting.pop_front()) {
-        (Some(place), Some(data)) => place.send(data),
+        (Some(place), Some(given)) => place.send(given),
         // Nobody takes it any more: the end of the task tells why.
         _ => waiting.clear(),
     }
