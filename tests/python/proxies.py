@@ -20,6 +20,7 @@ class CuttingProxy:
         # How many connections there have been that reached the server.
         self.connections = 0
         self.pairs = []
+        self.lock = threading.Lock()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def __enter__(self):
@@ -34,10 +35,13 @@ class CuttingProxy:
 
     def cut(self):
         """Cuts all connections, and says how many there have been. New ones are handed on again."""
-        pairs, self.pairs = self.pairs, []
+        with self.lock:
+            pairs, self.pairs = self.pairs, []
+            # Before the cut: who is cut off may be back before this returns.
+            connections = self.connections
         for pair in pairs:
             end(*pair)
-        return self.connections
+        return connections
 
     def _accept(self):
         while True:
@@ -52,8 +56,9 @@ class CuttingProxy:
                 client.close()
                 continue
             server.settimeout(None)
-            self.pairs.append((client, server))
-            self.connections += 1
+            with self.lock:
+                self.pairs.append((client, server))
+                self.connections += 1
             for pair in [(client, server), (server, client)]:
                 threading.Thread(target=hand_on, args=pair, daemon=True).start()
 
