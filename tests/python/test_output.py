@@ -140,6 +140,11 @@ def test_query_output_gives_the_first_lines_or_the_last(client):
         ({"filter": "^line [12]$"}, [1, 2], False),
         ({"limit": 3, "offset": 3}, [4, 5, 6], True),
         ({"filter": "nothing"}, [], False),
+        ({"tail": True, "limit": 2}, [29, 30], True),
+        ({"tail": True, "limit": 2, "offset": 1}, [28, 29], True),
+        ({"tail": True, "filter": "^line 1"}, [1, *range(10, 20)], False),
+        ({"tail": True, "filter": "^line 1", "limit": 2, "offset": 9}, [1, 10], False),
+        ({"tail": None, "limit": 1}, [1], True),
     ],
 )
 def test_output_query_counts_matching_lines(client, query, numbers, has_more):

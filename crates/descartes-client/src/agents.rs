@@ -192,6 +192,7 @@ impl ZmqClient {
             filter: query.filter.clone(),
             limit: query.limit,
             offset: query.offset,
+            tail: query.tail.then_some(true),
         };
         match self
             .call(request, Call::harmless("output query"))

@@ -77,6 +77,8 @@ pub struct OutputQuery {
     pub limit: Option<u64>,
     /// How many matching lines to pass over first. Default: none.
     pub offset: Option<u64>,
+    /// The last matching lines rather than the first; `offset` then counts from the end. Default: no.
+    pub tail: bool,
 }
 
 impl Default for OutputQuery {
@@ -86,6 +88,7 @@ impl Default for OutputQuery {
             filter: None,
             limit: None,
             offset: None,
+            tail: false,
         }
     }
 }

@@ -187,6 +187,7 @@ async fn a_search_through_a_flood_ends() {
             filter: Some("^y$".to_owned()),
             limit: Some(1),
             offset: None,
+            tail: None,
         };
         let Reply::OutputQuery(found) = client.ask(query).await else {
             panic!("no output query response");

@@ -212,7 +212,8 @@ record! {
         pub lines: Vec<String>,
         /// How many lines match, those included that are not here; absent: there was no time to count them.
         pub total_lines: Option<u64>,
-        /// Whether matching lines follow the last one here; also where there was no time to look.
+        /// Whether matching lines follow the last one here, or with `tail` precede the first; also where there was no
+        /// time to look.
         pub has_more: bool,
         /// What went wrong, for people.
         pub error: Option<String>,

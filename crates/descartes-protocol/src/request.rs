@@ -181,6 +181,8 @@ record! {
         pub limit: Option<u64>,
         /// How many matching lines to pass over first; absent: none.
         pub offset: Option<u64>,
+        /// Whether the last matching lines are wanted, and `offset` counts from the end; absent: no.
+        pub tail: Option<bool>,
     }
 }
 

@@ -105,6 +105,13 @@ async fn output_is_searched_and_actions_and_signals_are_passed_on() {
     let found = client.query_output(agent.id, &query).await.unwrap();
     assert_eq!(found.lines, ["two"]);
     assert_eq!((found.total_lines, found.has_more), (Some(2), true));
+    let last = OutputQuery {
+        tail: true,
+        ..query.clone()
+    };
+    let found = client.query_output(agent.id, &last).await.unwrap();
+    assert_eq!(found.lines, ["three"]);
+    assert_eq!((found.total_lines, found.has_more), (Some(2), true));
     let bad = OutputQuery {
         filter: Some("(".to_owned()),
         ..OutputQuery::default()

@@ -31,7 +31,7 @@ impl Handlers {
             filter: request.filter.clone(),
             offset: request.offset.unwrap_or(0),
             limit: request.limit.unwrap_or(u64::MAX),
-            tail: false,
+            tail: request.tail.unwrap_or(false),
             bytes_max: LINES_BYTES_MAX,
             deadline: self.search_deadline(),
             count_until: Some(Instant::now() + self.shared.request_timeout / 2),

@@ -117,11 +117,13 @@ fn output_query() -> Sample<Request> {
         filter: None,
         limit: None,
         offset: None,
+        tail: None,
     };
     let full = OutputQueryRequest {
         filter: Some("^error".into()),
         limit: Some(10),
         offset: Some(20),
+        tail: Some(true),
         ..least.clone()
     };
     sample(full, least)
