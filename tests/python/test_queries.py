@@ -45,6 +45,20 @@ def test_the_tail_of_much_output_is_its_end(client):
     assert (reply["lines"], reply["total_lines"]) == (["1"], 2_000_000)
 
 
+@pytest.mark.parametrize("tail", [False, True])
+def test_a_query_that_counts_nothing_looks_no_further_than_its_lines(client, tail):
+    agent = client.spawn("seq 1 2000000")["id"]
+    client.ended(agent)
+    query = {"agent_id": agent, "stream": "stdout", "tail": tail, "count": False}
+    reply = client.ask("output_query_request", **query, filter="7$", limit=2)
+    assert reply["lines"] == (["1999987", "1999997"] if tail else ["7", "17"])
+    assert ("total_lines" in reply, reply["has_more"]) == (False, True)
+    # All of it had to be looked at.
+    reply = client.ask("output_query_request", **query, filter="^100000$", limit=2)
+    assert reply["lines"] == ["100000"]
+    assert (reply["total_lines"], reply["has_more"]) == (1, False)
+
+
 def test_a_hostile_expression_is_refused_and_holds_nobody_up(server, client, tmp_path, unharmed):
     write_line(tmp_path / "line", MEBIBYTE - 2)
     agent = client.spawn(f"cat {tmp_path}/line")["id"]

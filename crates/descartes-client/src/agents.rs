@@ -193,6 +193,7 @@ impl ZmqClient {
             limit: query.limit,
             offset: query.offset,
             tail: query.tail.then_some(true),
+            count: (!query.count).then_some(false),
         };
         match self
             .call(request, Call::harmless("output query"))

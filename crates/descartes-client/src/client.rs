@@ -79,6 +79,9 @@ pub struct OutputQuery {
     pub offset: Option<u64>,
     /// The last matching lines rather than the first; `offset` then counts from the end. Default: no.
     pub tail: bool,
+    /// Whether all lines that match are counted, so that the answer has `total_lines`. Without it the search is over as
+    /// soon as the lines are found, and `has_more` only false where all was looked at. Default: yes.
+    pub count: bool,
 }
 
 impl Default for OutputQuery {
@@ -89,6 +92,7 @@ impl Default for OutputQuery {
             limit: None,
             offset: None,
             tail: false,
+            count: true,
         }
     }
 }

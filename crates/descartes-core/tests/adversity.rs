@@ -188,6 +188,7 @@ async fn a_search_through_a_flood_ends() {
             limit: Some(1),
             offset: None,
             tail: None,
+            count: None,
         };
         let Reply::OutputQuery(found) = client.ask(query).await else {
             panic!("no output query response");

@@ -100,7 +100,7 @@ FULL = {
     },
     "output_query_request": {
         "request_id": "r1", "agent_id": AGENT, "stream": "both", "filter": "^error", "limit": 10, "offset": 20,
-        "tail": True,
+        "tail": True, "count": False,
     },
     "output_query_response": {
         "request_id": "r1", "agent_id": AGENT, "success": True, "lines": ["error: a", ""], "total_lines": 22,
@@ -143,7 +143,7 @@ OPTIONAL = {
     "health_check_response": {"uptime_secs", "active_agents", "metadata"},
     "custom_action_request": {"params", "timeout_secs"},
     "batch_control_command": {"payload"},
-    "output_query_request": {"filter", "limit", "offset", "tail"},
+    "output_query_request": {"filter", "limit", "offset", "tail", "count"},
     "output_query_response": {"total_lines", "error", "error_code"},
     "events_request": {"limit", "agent_id", "wait_ms"},
     "status_update": {"status", "message", "data", "sequence", "agent_sequence"},

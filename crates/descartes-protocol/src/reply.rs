@@ -210,10 +210,10 @@ record! {
         pub success: bool,
         /// The lines that match, at most [`MAX_LINES_IN_REPLY`](crate::limits::MAX_LINES_IN_REPLY).
         pub lines: Vec<String>,
-        /// How many lines match, those included that are not here; absent: there was no time to count them.
+        /// How many lines match, those included that are not here; absent: they were not all counted.
         pub total_lines: Option<u64>,
-        /// Whether matching lines follow the last one here, or with `tail` precede the first; also where there was no
-        /// time to look.
+        /// Whether matching lines follow the last one here, or with `tail` precede the first; also where that was
+        /// not looked at.
         pub has_more: bool,
         /// What went wrong, for people.
         pub error: Option<String>,

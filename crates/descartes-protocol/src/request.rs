@@ -183,6 +183,9 @@ record! {
         pub offset: Option<u64>,
         /// Whether the last matching lines are wanted, and `offset` counts from the end; absent: no.
         pub tail: Option<bool>,
+        /// Whether to count all lines that match; absent: yes. Without it the search is over as soon as the lines are
+        /// found.
+        pub count: Option<bool>,
     }
 }
 

@@ -107,11 +107,12 @@ async fn output_is_searched_and_actions_and_signals_are_passed_on() {
     assert_eq!((found.total_lines, found.has_more), (Some(2), true));
     let last = OutputQuery {
         tail: true,
+        count: false,
         ..query.clone()
     };
     let found = client.query_output(agent.id, &last).await.unwrap();
     assert_eq!(found.lines, ["three"]);
-    assert_eq!((found.total_lines, found.has_more), (Some(2), true));
+    assert!(found.has_more);
     let bad = OutputQuery {
         filter: Some("(".to_owned()),
         ..OutputQuery::default()

@@ -1,6 +1,6 @@
 //! `output_query_request`.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use descartes_protocol::limits::MAX_LINES_IN_REPLY;
 use descartes_protocol::{OutputQueryRequest, OutputQueryResponse, Stream, StreamSelection};
@@ -22,6 +22,10 @@ impl Handlers {
 
     async fn find_lines(&self, request: &OutputQueryRequest) -> Result<Lines, Refusal> {
         let agent = self.agent(request.agent_id)?;
+        let counted_for = match request.count {
+            Some(false) => Duration::ZERO,
+            _ => self.shared.request_timeout / 2,
+        };
         let query = LineQuery {
             streams: match request.stream {
                 StreamSelection::Stdout => vec![Stream::Stdout],
@@ -34,7 +38,7 @@ impl Handlers {
             tail: request.tail.unwrap_or(false),
             bytes_max: LINES_BYTES_MAX,
             deadline: self.search_deadline(),
-            count_until: Some(Instant::now() + self.shared.request_timeout / 2),
+            count_until: Some(Instant::now() + counted_for),
         };
         Ok(self.search(&agent, query).await?)
     }

@@ -237,7 +237,8 @@ pub(crate) const SCHEMAS: &[Schema] = schemas! {
     "batch_control_response": REQUEST_ID, SUCCESS, ("results", List(&BATCH_RESULT), Must), ("successful", Uint, Must),
         ("failed", Uint, Must);
     "output_query_request": REQUEST_ID, AGENT_ID, ("stream", Name(&["stdout", "stderr", "both"]), Must),
-        ("filter", Text, May), ("limit", Uint, May), ("offset", Uint, May), ("tail", Bool, May);
+        ("filter", Text, May), ("limit", Uint, May), ("offset", Uint, May), ("tail", Bool, May),
+        ("count", Bool, May);
     "output_query_response": REQUEST_ID, AGENT_ID, SUCCESS, ("lines", List(&Text), Must), ("total_lines", Uint, May),
         ("has_more", Bool, Must), ERROR, CODE;
     "events_request": REQUEST_ID, ("epoch", Text, Must), ("after_sequence", Uint, Must), ("limit", Uint, May),

@@ -118,12 +118,14 @@ fn output_query() -> Sample<Request> {
         limit: None,
         offset: None,
         tail: None,
+        count: None,
     };
     let full = OutputQueryRequest {
         filter: Some("^error".into()),
         limit: Some(10),
         offset: Some(20),
         tail: Some(true),
+        count: Some(false),
         ..least.clone()
     };
     sample(full, least)
