@@ -1,6 +1,7 @@
 //! `descartes logs`.
 
 mod backlog;
+mod search;
 
 use clap::Args;
 use descartes_client::protocol::{AgentInfo, Stream, Timestamp};
@@ -16,6 +17,7 @@ use crate::session::printer::{Errors, Layout, Printer, Render};
 use crate::session::{End, Session};
 use crate::time;
 use backlog::{Backlog, Bound};
+use search::Search;
 
 /// Bytes to look for the last lines in, at first; then twice as many, and so on.
 const TAIL_BYTES: u64 = 64 * 1024;
@@ -41,6 +43,13 @@ pub(crate) struct Logs {
     /// Only the last so many lines of each stream
     #[arg(short = 'n', long, value_name = "N")]
     tail: Option<u64>,
+
+    /// Only lines that match this regular expression, looked for on the server; of these --tail takes the last
+    ///
+    /// The syntax is that of the Rust crate regex: (?i) ignores case. Lines come stream by stream, and without what is
+    /// no UTF-8 in them. To filter what comes with --follow, use grep --line-buffered.
+    #[arg(short, long, value_name = "REGEX", conflicts_with_all = ["follow", "since", "timestamps"])]
+    grep: Option<String>,
 
     /// Only what it wrote to standard output
     #[arg(long)]
@@ -68,6 +77,9 @@ impl Logs {
         };
         let agent = select::one(&client, &self.agent).await?;
         let mut printer = self.printer(&agent, context.format);
+        if let Some(filter) = &self.grep {
+            return self.search(&client, &agent, filter, printer).await;
+        }
         let mut readers = Vec::new();
         for stream in self.streams() {
             let from = self.begin(&client, &agent, stream).await?;
@@ -86,6 +98,27 @@ impl Logs {
             return Ok(exit::DONE);
         }
         follow(&client, agent, readers, printer).await
+    }
+
+    async fn search(
+        &self,
+        client: &ZmqClient,
+        agent: &AgentInfo,
+        filter: &str,
+        mut printer: Printer,
+    ) -> Result<u8> {
+        let search = Search {
+            client,
+            agent: agent.id,
+            filter: filter.to_owned(),
+            tail: self.tail,
+        };
+        let mut is_all = true;
+        for stream in self.streams() {
+            is_all &= search.print(stream, &mut printer).await?;
+        }
+        printer.finish()?;
+        Ok(if is_all { exit::DONE } else { exit::REFUSED })
     }
 
     fn streams(&self) -> Vec<Stream> {

@@ -132,6 +132,22 @@ impl Printer {
         self.layout == Layout::Rendered && (self.line(stream).is_plain || begins_plain)
     }
 
+    /// Prints whole lines, of which it is not known where they stand, nor when they came.
+    pub(crate) fn print_lines(&mut self, stream: Stream, lines: &[String]) -> Result<()> {
+        match self.layout {
+            Layout::Json => lines
+                .iter()
+                .try_for_each(|line| self.object(stream, None, None, line)),
+            Layout::Rendered => lines
+                .iter()
+                .try_for_each(|line| self.render(stream, format!("{line}\n").as_bytes())),
+            Layout::Raw | Layout::Timestamps => {
+                let text: String = lines.iter().flat_map(|line| [line, "\n"]).collect();
+                self.write(stream, text.as_bytes())
+            }
+        }
+    }
+
     /// Prints lines that were never ended.
     pub(crate) fn finish(&mut self) -> Result<()> {
         self.flush(Stream::Stdout)?;
@@ -151,13 +167,7 @@ impl Printer {
         }
         if self.layout == Layout::Json {
             let line = text.strip_suffix(b"\n").unwrap_or(&text);
-            return output::json(&json!({
-                "agent_id": self.agent.to_string(),
-                "stream": stream.as_str(),
-                "offset": offset,
-                "time": time.and_then(time::rfc3339),
-                "text": String::from_utf8_lossy(line),
-            }));
+            return self.object(stream, Some(offset), time, &String::from_utf8_lossy(line));
         }
         if self.layout == Layout::Rendered {
             return self.render(stream, &text);
@@ -170,6 +180,22 @@ impl Printer {
             .unwrap_or_else(|| "-".to_owned());
         let stamped = [stamp.as_bytes(), b" ", &text].concat();
         self.write(stream, &stamped)
+    }
+
+    fn object(
+        &self,
+        stream: Stream,
+        offset: Option<u64>,
+        time: Option<Timestamp>,
+        text: &str,
+    ) -> Result<()> {
+        output::json(&json!({
+            "agent_id": self.agent.to_string(),
+            "stream": stream.as_str(),
+            "offset": offset,
+            "time": time.and_then(time::rfc3339),
+            "text": text,
+        }))
     }
 
     fn render(&mut self, stream: Stream, line: &[u8]) -> Result<()> {

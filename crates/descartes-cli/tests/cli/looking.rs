@@ -88,6 +88,39 @@ async fn logs_of_the_last_lines() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn logs_by_expression() {
+    let mut host = populated().await;
+    host.run(&["logs", "failure", "--grep", "^to"]);
+    host.run(&["logs", "failure", "--grep", "STDERR"]);
+    host.run(&["logs", "failure", "--grep", "(?i)STDERR", "--json"]);
+    host.run(&["logs", "failure", "--stderr", "-g", "err$"]);
+    host.run(&["logs", "failure", "--grep", "(to"]);
+    host.run(&["logs", "failure", "--grep", "to", "--follow"]);
+    assert_transcript!("logs_by_expression", host.transcript().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_lines_that_match_are_found_or_the_last_ones() {
+    let host = Host::start().await;
+    let client = host.client().await;
+    let agent = client.spawn("seq 1 200000; seq 1 25 >&2").await;
+    client.wait_end(agent.id).await;
+    let id = agent.id.to_string();
+    // More than one answer holds.
+    let odd = host.quietly(&["logs", &id, "--stdout", "--grep", "[13579]$"]);
+    let expected: String = (1..200_000).step_by(2).map(|n| format!("{n}\n")).collect();
+    assert_eq!(odd.stdout, expected);
+    let last = host.quietly(&["logs", &id, "--grep", "5$", "--tail", "2"]);
+    assert_eq!(last.stdout, "199985\n199995\n");
+    assert_eq!(last.stderr, "15\n25\n");
+    let cut = host.quietly(&["logs", &id, "--stdout", "--grep", "", "--tail", "150000"]);
+    let note = "[only the last 65536 lines of stdout that match: no more fit into one answer]\n";
+    assert_eq!((cut.code, cut.stderr.as_str()), (1, note));
+    assert_eq!(cut.stdout.lines().next(), Some("134465"));
+    host.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn events_of_known_agents_are_rendered_where_that_is_wanted() {
     let mut host = Host::start().await;
     let said = r#"{"type":"item.completed","item":{"type":"agent_message","text":"Done."}}"#;
@@ -96,6 +129,7 @@ async fn events_of_known_agents_are_rendered_where_that_is_wanted() {
     host.client().await.wait_end(agent.id).await;
     host.run(&["logs", "test-agent", "--render", "always"]);
     host.run(&["logs", "test-agent"]);
+    host.run(&["logs", "test-agent", "--render", "always", "--grep", "ted"]);
     assert_transcript!("rendered", host.transcript().await);
 }
 
