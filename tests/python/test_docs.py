@@ -1,9 +1,12 @@
-"""What the documentation promises is shown by tests that exist."""
+"""What the documentation promises is shown by tests that exist, and where it points to there is something."""
 
 import re
 from pathlib import Path
 
-ROOT = Path(__file__).parent / "../.."
+import pytest
+
+ROOT = (Path(__file__).parent / "../..").resolve()
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/**/*.md")]
 
 
 def promised():
@@ -19,3 +22,23 @@ def test_each_fault_has_a_test_that_shows_it():
     defined = set(re.findall(r"^ *(?:(?:async )?(?:fn|def) |mod )?(\w+)(?=[( ;])", code, re.MULTILINE))
     for name in promised():
         assert defined.issuperset(name.split("::")), f"docs/faults.md names {name}"
+
+
+def links(page):
+    """Where a page points to within the project: files and folders, and headings in pages."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        path, _, heading = target.partition("#")
+        if "://" not in target:
+            yield (page.parent / path if path else page), heading
+
+
+def headings(page):
+    lines = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", line.lower()).replace(" ", "-") for line in lines}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    for target, heading in links(page):
+        assert target.exists(), target
+        assert not heading or heading in headings(target), f"{target} has no heading {heading}"
