@@ -27,7 +27,7 @@ def follow_clock(server):
 def ask_about(terminal):
     """Ctrl-C, and the question that it brings."""
     terminal.type(b"\x03")
-    terminal.shows(b"[s]top it, [l]eave it running, or [c]ontinue?")
+    terminal.shows(b"[s]top it, [l]eave it running, or [c]ontinue (then Enter)?")
 
 
 def status(server, name):
@@ -124,7 +124,7 @@ def test_what_was_typed_before_is_no_answer(server):
     terminal.shows(b"tick")
     ask_about(terminal)
     terminal.type(b"so what\n")
-    terminal.shows(b"[c]ontinue?")
+    terminal.shows(b"[c]ontinue (then Enter)?")
     terminal.type(b"leave\n")
     assert terminal.ends() == 0
     assert status(server, "clock") == "running"

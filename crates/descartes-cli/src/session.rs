@@ -35,7 +35,7 @@ use printer::Printer;
 use signals::{Signals, Taken, Wish};
 use terminal::DetachKey;
 
-const QUESTION: &str = "[s]top it, [l]eave it running, or [c]ontinue?";
+const QUESTION: &str = "[s]top it, [l]eave it running, or [c]ontinue (then Enter)?";
 const ANSWERS: [&str; 3] = ["stop", "leave", "continue"];
 
 /// How long a person who has answered waits for the server's word.
