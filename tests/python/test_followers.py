@@ -200,6 +200,22 @@ def test_events_are_followed_without_a_hole(server, client, through, fault, gate
     assert told[-1]["sequence"] == client.list()["sequence"]
 
 
+def test_following_events_can_begin_with_the_last_ones(server, client, gate):
+    agent = client.spawn(WRITER.format(folder=server.folder), name="writer")["id"]
+    for _ in range(3):
+        pause_and_resume(client, agent)
+    before = client.list()["sequence"]
+    with Command(server, "events", "-f", "-n", "3", "--json", "writer") as command:
+        command.shows(3)
+        pause_and_resume(client, agent)
+        command.shows(5)
+        gate.unlink()
+        eventually(lambda: '"failed"' in command.stdout(), "the end", END_SECS)
+    told = [json.loads(line) for line in command.stdout().splitlines()]
+    assert [item["status"] for item in told] == ["running", *["paused", "running"] * 2, "failed"]
+    assert sequence_of(told) == list(range(before - 2, before + 4))
+
+
 def pause_and_resume(client, agent):
     client.done(agent, "pause")
     client.done(agent, "resume")

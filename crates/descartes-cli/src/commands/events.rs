@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use clap::Args;
 use descartes_client::protocol::{AgentId, StatusUpdate};
-use descartes_client::{ListFilter, StatusItem, ZmqAgentRunner, ZmqClient};
+use descartes_client::{ListFilter, StatusItem, StatusUpdates, ZmqAgentRunner, ZmqClient};
 use serde_json::json;
 
 use crate::cli::Context;
@@ -30,12 +30,12 @@ pub(crate) struct Events {
     #[arg(value_name = "AGENT")]
     agents: Vec<String>,
 
-    /// Print events as they come, and not those that were before
+    /// Print events as they come; of those before only what --tail says
     #[arg(short, long)]
     follow: bool,
 
-    /// Only the last so many
-    #[arg(short = 'n', long, value_name = "N", conflicts_with = "follow")]
+    /// Only the last so many; default: all, with --follow none
+    #[arg(short = 'n', long, value_name = "N")]
     tail: Option<usize>,
 }
 
@@ -63,29 +63,46 @@ impl Events {
             .then(|| wanted.iter().next().copied())
             .flatten();
         let mut names = Names::of(&client, context.format).await?;
-        if self.follow {
-            return follow(&client, one, is_wanted, names).await;
+        // Before the events that were: so none comes between them and those that follow.
+        let updates = if self.follow {
+            Some(client.subscribe_status_updates(one).await?)
+        } else {
+            None
+        };
+        let tail = self
+            .tail
+            .unwrap_or(if self.follow { 0 } else { usize::MAX });
+        let mut events = Vec::new();
+        if tail > 0 {
+            events = client.recent_events(one).await?;
         }
-        let mut events = client.recent_events(one).await?;
+        let last = events.last().cloned();
         events.retain(is_wanted);
-        let passed_over = events.len().saturating_sub(self.tail.unwrap_or(usize::MAX));
-        for event in events.iter().skip(passed_over) {
+        for event in events.iter().skip(events.len().saturating_sub(tail)) {
             names.print(event).await?;
         }
-        Ok(exit::DONE)
+        match updates {
+            Some(updates) => follow(updates, last.as_ref(), is_wanted, names).await,
+            None => Ok(exit::DONE),
+        }
     }
 }
 
+/// Prints what comes, except for what was up to the `last` event.
 async fn follow(
-    client: &ZmqClient,
-    one: Option<AgentId>,
+    mut updates: StatusUpdates,
+    last: Option<&StatusUpdate>,
     is_wanted: impl Fn(&StatusUpdate) -> bool,
     mut names: Names,
 ) -> Result<u8> {
-    let mut updates = client.subscribe_status_updates(one).await?;
+    let is_new = |update: &StatusUpdate| {
+        last.is_none_or(|last| update.epoch != last.epoch || update.sequence > last.sequence)
+    };
     loop {
         match updates.next().await? {
-            StatusItem::Update(update) if is_wanted(&update) => names.print(&update).await?,
+            StatusItem::Update(update) if is_wanted(&update) && is_new(&update) => {
+                names.print(&update).await?;
+            }
             StatusItem::Agents { gap: true, .. } => names.print_gap()?,
             StatusItem::Update(_) | StatusItem::Agents { gap: false, .. } => {}
         }
