@@ -4,12 +4,14 @@ import contextlib
 import json
 import signal
 import subprocess
+import threading
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import cli
 import pytest
 from cli import Terminal
-from client import has_no_holes, sequence_of
+from client import Client, has_no_holes, sequence_of
 from proxies import CuttingProxy
 from waiting import eventually
 
@@ -214,6 +216,37 @@ def test_following_events_can_begin_with_the_last_ones(server, client, gate):
     told = [json.loads(line) for line in command.stdout().splitlines()]
     assert [item["status"] for item in told] == ["running", *["paused", "running"] * 2, "failed"]
     assert sequence_of(told) == list(range(before - 2, before + 4))
+
+
+def test_no_event_falls_between_the_last_ones_and_those_that_follow(server, client, gate):
+    agent = client.spawn(WRITER.format(folder=server.folder), name="writer")["id"]
+    with restless(server, agent):
+        for _ in range(10):
+            with Command(server, "events", "-f", "-n", "1000", "--json") as command:
+                command.shows(1)
+                # It follows by now what comes after these, however late it began to.
+                command.shows(client.list()["sequence"] + 5)
+            told = [json.loads(line) for line in command.stdout().splitlines()]
+            assert (told[0]["sequence"], has_no_holes(sequence_of(told))) == (1, True)
+
+
+@contextlib.contextmanager
+def restless(server, agent):
+    """Something happens to an agent all the time until the end of the block."""
+    is_over = threading.Event()
+
+    def never_rest():
+        with Client(server.endpoint) as client:
+            while not is_over.is_set():
+                pause_and_resume(client, agent)
+
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(never_rest)
+        try:
+            yield
+        finally:
+            is_over.set()
+        done.result()
 
 
 def pause_and_resume(client, agent):

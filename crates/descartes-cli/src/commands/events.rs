@@ -63,27 +63,29 @@ impl Events {
             .then(|| wanted.iter().next().copied())
             .flatten();
         let mut names = Names::of(&client, context.format).await?;
-        // Before the events that were: so none comes between them and those that follow.
+        // Subscribed first, so that no event falls between the recent ones and those that follow.
         let updates = if self.follow {
             Some(client.subscribe_status_updates(one).await?)
         } else {
             None
         };
-        let tail = self
-            .tail
-            .unwrap_or(if self.follow { 0 } else { usize::MAX });
-        let mut events = Vec::new();
-        if tail > 0 {
-            events = client.recent_events(one).await?;
-        }
-        let last = events.last().cloned();
+        let mut events = self.recent(&client, one).await?;
         events.retain(is_wanted);
-        for event in events.iter().skip(events.len().saturating_sub(tail)) {
+        let passed_over = events.len().saturating_sub(self.tail.unwrap_or(usize::MAX));
+        for event in events.iter().skip(passed_over) {
             names.print(event).await?;
         }
         match updates {
-            Some(updates) => follow(updates, last.as_ref(), is_wanted, names).await,
+            Some(updates) => follow(updates, events.last(), is_wanted, names).await,
             None => Ok(exit::DONE),
+        }
+    }
+
+    /// The events that were, where any of them are to be shown.
+    async fn recent(&self, client: &ZmqClient, one: Option<AgentId>) -> Result<Vec<StatusUpdate>> {
+        match (self.tail, self.follow) {
+            (Some(0), _) | (None, true) => Ok(Vec::new()),
+            _ => Ok(client.recent_events(one).await?),
         }
     }
 }
