@@ -24,16 +24,21 @@ def test_each_fault_has_a_test_that_shows_it():
         assert defined.issuperset(name.split("::")), f"docs/faults.md names {name}"
 
 
+def prose(page):
+    """A page without its blocks of code."""
+    return re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
 def links(page):
     """Where a page points to within the project: files and folders, and headings in pages."""
-    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
         path, _, heading = target.partition("#")
-        if "://" not in target:
+        if not re.match(r"\w+:", target):
             yield (page.parent / path if path else page), heading
 
 
 def headings(page):
-    lines = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    lines = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", line.lower()).replace(" ", "-") for line in lines}
 
 
