@@ -5,6 +5,7 @@ import random
 import pytest
 from client import Client
 from test_output import MEBIBYTE
+from waiting import eventually
 
 # No DFA that fits into memory goes through a line of these two letters.
 HOSTILE = r"\ba[ab]{3000}c"
@@ -57,6 +58,65 @@ def test_a_query_that_counts_nothing_looks_no_further_than_its_lines(client, tai
     reply = client.ask("output_query_request", **query, filter="^100000$", limit=2)
     assert reply["lines"] == ["100000"]
     assert (reply["total_lines"], reply["has_more"]) == (1, False)
+
+
+# Goes on counting, 20,000 numbers for each line of input.
+COUNTER = "n=0; while read -r _; do seq $((n + 1)) $((n + 20000)); n=$((n + 20000)); done"
+
+
+def test_queries_that_go_on_find_every_line_once_while_the_oldest_are_dropped(launch, connect):
+    client = connect(launch(runner={"output_bytes": 256 * 1024}))
+    agent = client.spawn(COUNTER, stdin="pipe")["id"]
+    counted = offset = 0
+
+    def count_on(steps):
+        nonlocal counted
+        counted += 20_000 * steps
+        client.done(agent, "write_stdin", data="go\n" * steps)
+        written = sum(len(f"{number}\n") for number in range(1, counted + 1))
+        eventually(lambda: client.info(agent)["output"]["stdout_bytes"] == written, "the numbers")
+
+    def page():
+        nonlocal offset
+        query = {"agent_id": agent, "stream": "stdout", "count": False, "limit": 3000}
+        reply = client.ask("output_query_request", **query, from_offset=offset)
+        offset = reply["next_offset"]
+        return [int(line) for line in reply["lines"]], reply["lost_bytes"], reply["has_more"]
+
+    def pages():
+        found, lost, has_more = page()
+        while has_more:
+            more, gone, has_more = page()
+            assert gone == 0
+            found += more
+        return found, lost
+
+    count_on(1)
+    assert pages() == (list(range(1, counted + 1)), 0)
+    assert pages() == ([], 0)
+    for _ in range(2):
+        count_on(6)
+        first, lost, has_more = page()
+        assert (lost > 0, has_more) == (True, True)
+        # What is kept may begin with half a line.
+        assert first[1:] == list(range(first[1], first[1] + len(first) - 1))
+    count_on(6)
+    found, lost = pages()
+    assert lost > 0
+    assert found[1:] == list(range(found[1], counted + 1))
+
+
+def test_from_offset_is_for_one_stream_from_its_beginning(client):
+    agent = client.spawn("echo one; echo two")["id"]
+    client.ended(agent)
+    query = {"agent_id": agent, "from_offset": 4}
+    reply = client.ask("output_query_request", **query, stream="stdout")
+    assert reply["lines"] == ["two"]
+    assert (reply["next_offset"], reply["lost_bytes"], reply["has_more"]) == (8, 0, False)
+    assert "next_offset" not in client.ask("output_query_request", agent_id=agent, stream="stdout")
+    for refused in [{"stream": "both"}, {"stream": "stdout", "tail": True}]:
+        reply = client.ask("output_query_request", **query, **refused)
+        assert reply["error_code"] == "malformed_message"
 
 
 def test_a_hostile_expression_is_refused_and_holds_nobody_up(server, client, tmp_path, unharmed):

@@ -194,6 +194,7 @@ impl ZmqClient {
             offset: query.offset,
             tail: query.tail.then_some(true),
             count: (!query.count).then_some(false),
+            from_offset: query.from_offset,
         };
         match self
             .call(request, Call::harmless("output query"))

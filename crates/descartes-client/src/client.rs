@@ -82,6 +82,10 @@ pub struct OutputQuery {
     /// Whether all lines that match are counted, so that the answer has `total_lines`. Without it the search is over as
     /// soon as the lines are found, and `has_more` only false where all was looked at. Default: yes.
     pub count: bool,
+    /// The byte to begin at, where a line begins. The answer then has `next_offset`, where the next query has to begin
+    /// for all lines to be found once, also while the agent writes and old output is dropped. Only for one stream and
+    /// not with `tail`. Default: the first one that is kept.
+    pub from_offset: Option<u64>,
 }
 
 impl Default for OutputQuery {
@@ -93,6 +97,7 @@ impl Default for OutputQuery {
             offset: None,
             tail: false,
             count: true,
+            from_offset: None,
         }
     }
 }

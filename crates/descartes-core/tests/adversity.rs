@@ -189,6 +189,7 @@ async fn a_search_through_a_flood_ends() {
             offset: None,
             tail: None,
             count: None,
+            from_offset: None,
         };
         let Reply::OutputQuery(found) = client.ask(query).await else {
             panic!("no output query response");

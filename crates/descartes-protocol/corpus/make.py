@@ -100,11 +100,11 @@ FULL = {
     },
     "output_query_request": {
         "request_id": "r1", "agent_id": AGENT, "stream": "both", "filter": "^error", "limit": 10, "offset": 20,
-        "tail": True, "count": False,
+        "tail": True, "count": False, "from_offset": 30,
     },
     "output_query_response": {
         "request_id": "r1", "agent_id": AGENT, "success": True, "lines": ["error: a", ""], "total_lines": 22,
-        "has_more": False, **FAILED,
+        "has_more": False, **FAILED, "next_offset": 4000, "lost_bytes": 100,
     },
     "events_request": {
         "request_id": "r1", "epoch": "e1", "after_sequence": 11, "limit": 100, "agent_id": AGENT, "wait_ms": 5000,
@@ -143,8 +143,8 @@ OPTIONAL = {
     "health_check_response": {"uptime_secs", "active_agents", "metadata"},
     "custom_action_request": {"params", "timeout_secs"},
     "batch_control_command": {"payload"},
-    "output_query_request": {"filter", "limit", "offset", "tail", "count"},
-    "output_query_response": {"total_lines", "error", "error_code"},
+    "output_query_request": {"filter", "limit", "offset", "tail", "count", "from_offset"},
+    "output_query_response": {"total_lines", "error", "error_code", "next_offset", "lost_bytes"},
     "events_request": {"limit", "agent_id", "wait_ms"},
     "status_update": {"status", "message", "data", "sequence", "agent_sequence"},
 }

@@ -34,7 +34,7 @@ pub use agent::{AgentHandle, Attention, Progress, Reading, StopOutcome, Written}
 pub use config::{LocalRunnerConfig, OUTPUT_BYTES_MIN, ProcessRunnerConfig, READ_LEASE};
 pub use error::{AgentError, OpenError, SpawnError};
 pub use observer::{AgentUpdate, Observer};
-pub use output::{LineQuery, Lines, OutputChunk, OutputRead};
+pub use output::{LineQuery, Lines, OutputChunk, OutputRead, Reached, Rest};
 pub use runner::{AgentRunner, Departure, DepartureTime, LocalProcessRunner, SpawnOrder, Spawned};
 
 /// Whether agents can have cgroups of their own on this host, as this user.

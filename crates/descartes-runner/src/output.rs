@@ -7,7 +7,7 @@ use descartes_protocol::Stream;
 mod query;
 mod read;
 
-pub use query::{LineQuery, Lines};
+pub use query::{LineQuery, Lines, Reached, Rest};
 pub(crate) use query::{QueryError, query};
 pub(crate) use read::{Length, read, read_with_times, since};
 pub use read::{OutputChunk, OutputRead};

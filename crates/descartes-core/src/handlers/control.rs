@@ -9,7 +9,7 @@ use descartes_protocol::{
     StdinPosition, Stream,
 };
 use descartes_runner::{
-    AgentError, AgentHandle, LineQuery, Lines, OutputChunk, OutputRead, StopOutcome, Written,
+    AgentError, AgentHandle, LineQuery, Lines, OutputChunk, OutputRead, Rest, StopOutcome, Written,
 };
 
 use super::{Handlers, LINES_BYTES_MAX, Refusal};
@@ -248,8 +248,9 @@ impl Handlers {
                     limit: max_lines,
                     tail,
                     bytes_max: LINES_BYTES_MAX / 2,
+                    from: None,
                     deadline: handlers.search_deadline(),
-                    count_until: None,
+                    rest: Rest::Glanced,
                 };
                 let mut found = Lines::default();
                 if is_wanted {

@@ -1,10 +1,12 @@
 //! `output_query_request`.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use descartes_protocol::limits::MAX_LINES_IN_REPLY;
-use descartes_protocol::{OutputQueryRequest, OutputQueryResponse, Stream, StreamSelection};
-use descartes_runner::{AgentError, AgentHandle, LineQuery, Lines};
+use descartes_protocol::{
+    ErrorCode, OutputQueryRequest, OutputQueryResponse, Stream, StreamSelection,
+};
+use descartes_runner::{AgentError, AgentHandle, LineQuery, Lines, Rest};
 
 use super::{Handlers, LINES_BYTES_MAX, Refusal};
 use crate::dispatch::Dispatched;
@@ -22,10 +24,13 @@ impl Handlers {
 
     async fn find_lines(&self, request: &OutputQueryRequest) -> Result<Lines, Refusal> {
         let agent = self.agent(request.agent_id)?;
-        let counted_for = match request.count {
-            Some(false) => Duration::ZERO,
-            _ => self.shared.request_timeout / 2,
-        };
+        let tail = request.tail.unwrap_or(false);
+        if request.from_offset.is_some() && (tail || request.stream == StreamSelection::Both) {
+            return Err(Refusal {
+                error: "from_offset: it is an offset in one stream, and not for tail".to_owned(),
+                code: ErrorCode::MalformedMessage,
+            });
+        }
         let query = LineQuery {
             streams: match request.stream {
                 StreamSelection::Stdout => vec![Stream::Stdout],
@@ -35,10 +40,16 @@ impl Handlers {
             filter: request.filter.clone(),
             offset: request.offset.unwrap_or(0),
             limit: request.limit.unwrap_or(u64::MAX),
-            tail: request.tail.unwrap_or(false),
+            tail,
             bytes_max: LINES_BYTES_MAX,
+            from: request.from_offset,
             deadline: self.search_deadline(),
-            count_until: Some(Instant::now() + counted_for),
+            rest: match request.count {
+                Some(false) => Rest::Unseen,
+                None | Some(true) => {
+                    Rest::Counted(Instant::now() + self.shared.request_timeout / 2)
+                }
+            },
         };
         Ok(self.search(&agent, query).await?)
     }
@@ -77,12 +88,16 @@ impl Handlers {
             has_more: false,
             error: None,
             error_code: None,
+            next_offset: None,
+            lost_bytes: None,
         };
         match found {
             Ok(found) => {
                 response.lines = found.lines;
                 response.total_lines = found.total;
                 response.has_more = found.has_more;
+                response.next_offset = found.reached.map(|reached| reached.offset);
+                response.lost_bytes = found.reached.map(|reached| reached.lost);
             }
             Err(refusal) => {
                 self.count_error();

@@ -89,7 +89,12 @@ async fn gigabyte(lab: &Lab) -> Result<(), ClientError> {
         stream: StreamSelection::Stdout,
         filter: Some(filter.to_owned()),
         limit: Some(10),
-        offset: None,
+        ..OutputQuery::default()
+    };
+    let last_match = OutputQuery {
+        tail: true,
+        count: false,
+        ..filter("[0-9]+\\.$")
     };
     let first = OutputQuery {
         filter: None,
@@ -101,6 +106,13 @@ async fn gigabyte(lab: &Lab) -> Result<(), ClientError> {
         agent,
         "matching [0-9]+\\.$",
         &filter("[0-9]+\\.$"),
+    )
+    .await?;
+    query(
+        lab.client(),
+        agent,
+        "the last 10 matching it, uncounted",
+        &last_match,
     )
     .await?;
     query(

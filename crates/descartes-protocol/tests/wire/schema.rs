@@ -238,9 +238,9 @@ pub(crate) const SCHEMAS: &[Schema] = schemas! {
         ("failed", Uint, Must);
     "output_query_request": REQUEST_ID, AGENT_ID, ("stream", Name(&["stdout", "stderr", "both"]), Must),
         ("filter", Text, May), ("limit", Uint, May), ("offset", Uint, May), ("tail", Bool, May),
-        ("count", Bool, May);
+        ("count", Bool, May), ("from_offset", Uint, May);
     "output_query_response": REQUEST_ID, AGENT_ID, SUCCESS, ("lines", List(&Text), Must), ("total_lines", Uint, May),
-        ("has_more", Bool, Must), ERROR, CODE;
+        ("has_more", Bool, Must), ERROR, CODE, ("next_offset", Uint, May), ("lost_bytes", Uint, May);
     "events_request": REQUEST_ID, ("epoch", Text, Must), ("after_sequence", Uint, Must), ("limit", Uint, May),
         ("agent_id", Id, May), ("wait_ms", Uint, May);
     "events_response": REQUEST_ID, ("epoch", Text, Must), ("events", List(&Message(&STATUS_UPDATE)), Must),

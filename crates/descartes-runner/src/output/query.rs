@@ -51,11 +51,25 @@ pub struct LineQuery {
     pub tail: bool,
     /// Return at most so many bytes of lines; a first line that is longer is returned all the same.
     pub bytes_max: usize,
-    /// Give up then, if the lines are not found yet.
+    /// Begin at this offset, where a line begins, and tell where the next search has to begin so that
+    /// all lines are found once. Only for one stream, and not with `tail`.
+    pub from: Option<u64>,
+    /// Give up then, if the lines are not found yet. With `from`, return what was found.
     pub deadline: Instant,
-    /// Count the lines that are not returned until then, and no longer than `deadline`; `None`: do
-    /// not count them.
-    pub count_until: Option<Instant>,
+    /// What is done about the lines that are not returned.
+    pub rest: Rest,
+}
+
+/// What a search does about the matching lines that it does not return.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rest {
+    /// Nothing: it is over as soon as the lines are found, and knows only where it has come to the
+    /// end by then that there are no more.
+    Unseen,
+    /// It looks whether there are any.
+    Glanced,
+    /// It counts them, until then, and no longer than its deadline.
+    Counted(Instant),
 }
 
 /// The lines that were found.
@@ -65,9 +79,21 @@ pub struct Lines {
     pub lines: Vec<String>,
     /// How many lines match altogether; `None` where they were not all counted.
     pub total: Option<u64>,
-    /// Whether lines are left out at the end (with `tail`: at the beginning). Also true where there
-    /// was no time to look whether one of the lines that are left matches.
+    /// Whether lines are left out at the end (with `tail`: at the beginning). Also true where it was
+    /// not looked at whether one of the lines that are left matches.
     pub has_more: bool,
+    /// How far the search came; `None` without [`LineQuery::from`].
+    pub reached: Option<Reached>,
+}
+
+/// How far a search came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reached {
+    /// Where the next one has to begin: where the first line begins that was not looked at, or not
+    /// returned for want of room.
+    pub offset: u64,
+    /// How many bytes are gone before that, from where this one began.
+    pub lost: u64,
 }
 
 /// Why no lines were looked for, or found.
@@ -101,10 +127,10 @@ fn search(agent_dir: &Path, query: &LineQuery, sizes: Sizes) -> Result<Lines, Qu
         let end = segments::extent(&dir)?.end;
         parts.push(Part { dir, end });
     }
-    let looked = if query.tail {
-        search.take_last(&parts)
-    } else {
-        search.take_first(&parts)
+    let looked = match (&parts[..], query.from) {
+        ([part], Some(from)) => search.take_forward(part, from, part.end),
+        _ if query.tail => search.take_last(&parts),
+        _ => search.take_first(&parts),
     };
     search.finish(looked)
 }
@@ -130,6 +156,10 @@ struct Search<'a> {
     /// Whether a line was found that matches and does not belong to those to return, which are
     /// complete then.
     has_more: bool,
+    /// Bytes that are gone before what was read last.
+    lost: u64,
+    /// What was looked at without finding a line that is left out.
+    reached: Reached,
 }
 
 impl<'a> Search<'a> {
@@ -143,12 +173,17 @@ impl<'a> Search<'a> {
             kept: Vec::new(),
             kept_bytes: 0,
             has_more: false,
+            lost: 0,
+            reached: Reached {
+                offset: query.from.unwrap_or(0),
+                lost: 0,
+            },
         })
     }
 
     fn take_first(&mut self, parts: &[Part]) -> Result<(), QueryError> {
         for part in parts {
-            self.take_forward(&part.dir, part.end)?;
+            self.take_forward(part, 0, part.end)?;
         }
         Ok(())
     }
@@ -158,19 +193,19 @@ impl<'a> Search<'a> {
             if let Some(seen) = self.take_back(&part.dir, part.end)? {
                 // What is left is only counted, for which the direction does not matter.
                 self.take_first(&parts[..index])?;
-                return self.take_forward(&part.dir, seen);
+                return self.take_forward(part, 0, seen);
             }
         }
         Ok(())
     }
 
-    /// Takes the lines of a stream below `end`, from its beginning on.
-    fn take_forward(&mut self, dir: &Path, end: u64) -> Result<(), QueryError> {
+    /// Takes the lines of a stream between two offsets.
+    fn take_forward(&mut self, part: &Part, from: u64, end: u64) -> Result<(), QueryError> {
         let mut splitter = Splitter::new(self.sizes.line);
-        let mut offset = 0;
+        let mut offset = from;
         while offset < end {
             self.check()?;
-            let mut block = segments::read(dir, offset, self.sizes.block)?;
+            let mut block = segments::read(&part.dir, offset, self.sizes.block)?;
             let left = end.saturating_sub(block.offset);
             block
                 .data
@@ -180,16 +215,38 @@ impl<'a> Search<'a> {
             }
             if block.offset > offset {
                 // Bytes are gone here: what stands before and after is no one line.
-                splitter.end(|line| self.take_line(line))?;
+                splitter.end(|line, end| self.take_line_before(end, line))?;
+                self.lost += block.offset - offset;
             }
             offset = block.offset + block.data.len() as u64;
             if self.has_more && self.filter.is_none() {
                 self.matching += splitter.count(&block.data);
             } else {
-                splitter.feed(&block.data, |line| self.take_line(line))?;
+                splitter.feed(block.offset, &block.data, |line, end| {
+                    self.take_line_before(end, line)
+                })?;
             }
         }
-        splitter.end(|line| self.take_line(line))
+        splitter.end(|line, end| self.take_line_before(end, line))?;
+        // What is left up to the end is gone.
+        self.lost += end.saturating_sub(offset);
+        self.reach(offset.max(end));
+        Ok(())
+    }
+
+    /// Takes a line before which all lines were looked at, and which goes on to the offset `end`.
+    fn take_line_before(&mut self, end: u64, line: &[u8]) -> Result<(), QueryError> {
+        self.take_line(line)?;
+        self.reach(end);
+        Ok(())
+    }
+
+    /// All lines before `offset` were looked at. What follows a line that is left out counts as not looked at.
+    fn reach(&mut self, offset: u64) {
+        if !self.has_more {
+            let lost = self.lost;
+            self.reached = Reached { offset, lost };
+        }
     }
 
     fn take_line(&mut self, line: &[u8]) -> Result<(), QueryError> {
@@ -211,8 +268,11 @@ impl<'a> Search<'a> {
                 self.kept.push(line);
                 if self.is_complete() {
                     // What is left is only whether there are more, and how many.
-                    let until = self.query.count_until.unwrap_or(self.query.deadline);
-                    self.until = until.min(self.query.deadline);
+                    self.until = match self.query.rest {
+                        Rest::Unseen => Instant::now(),
+                        Rest::Glanced => self.query.deadline,
+                        Rest::Counted(until) => until.min(self.query.deadline),
+                    };
                 }
             }
             _ => self.begin_counting(),
@@ -226,8 +286,10 @@ impl<'a> Search<'a> {
 
     fn begin_counting(&mut self) {
         self.has_more = true;
-        let until = self.query.count_until.unwrap_or_else(Instant::now);
-        self.until = until.min(self.query.deadline);
+        self.until = match self.query.rest {
+            Rest::Unseen | Rest::Glanced => Instant::now(),
+            Rest::Counted(until) => until.min(self.query.deadline),
+        };
     }
 
     fn check(&self) -> Result<(), QueryError> {
@@ -245,6 +307,8 @@ impl<'a> Search<'a> {
             Ok(()) => Some(self.matching),
             // It could not be counted to the end, and perhaps not be seen whether there are more.
             Err(QueryError::TimedOut | QueryError::Filter(_)) if self.is_complete() => None,
+            // The next search goes on from there.
+            Err(QueryError::TimedOut) if self.has_come_further() => None,
             Err(error) => return Err(error),
         };
         if self.query.tail {
@@ -254,7 +318,14 @@ impl<'a> Search<'a> {
             lines: self.kept,
             total,
             has_more: self.has_more || total.is_none(),
+            reached: self.query.from.map(|_| self.reached),
         })
+    }
+
+    /// Whether the next search can begin after where this one began.
+    fn has_come_further(&self) -> bool {
+        let from = self.query.from;
+        from.is_some_and(|from| self.reached.offset > from)
     }
 }
 

@@ -156,11 +156,15 @@ fn output_query() -> Sample<Reply> {
         has_more: false,
         error: None,
         error_code: None,
+        next_offset: None,
+        lost_bytes: None,
     };
     let full = OutputQueryResponse {
         total_lines: Some(22),
         error: Some(NOT_FOUND.into()),
         error_code: Some(ErrorCode::AgentNotFound),
+        next_offset: Some(4000),
+        lost_bytes: Some(100),
         ..least.clone()
     };
     sample(full, least)

@@ -119,6 +119,7 @@ fn output_query() -> Sample<Request> {
         offset: None,
         tail: None,
         count: None,
+        from_offset: None,
     };
     let full = OutputQueryRequest {
         filter: Some("^error".into()),
@@ -126,6 +127,7 @@ fn output_query() -> Sample<Request> {
         offset: Some(20),
         tail: Some(true),
         count: Some(false),
+        from_offset: Some(30),
         ..least.clone()
     };
     sample(full, least)

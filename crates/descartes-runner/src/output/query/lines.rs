@@ -3,10 +3,13 @@
 use std::ops::Range;
 
 /// Cuts bytes that come piece by piece, in order, into lines without their newlines. A line that is
-/// longer than may be is cut, and goes on as the next one.
+/// longer than may be is cut, and goes on as the next one. Each comes with the offset of the first
+/// byte that is no part of it, nor of its newline: from there on the next lines are found.
 #[derive(Debug)]
 pub(super) struct Splitter {
     bytes_max: usize,
+    /// Where in the stream the bytes end that have come.
+    end: u64,
     /// How long the line is that has not ended yet.
     length: usize,
     /// Its bytes, unless lines are only counted.
@@ -18,29 +21,35 @@ impl Splitter {
     pub(super) fn new(bytes_max: usize) -> Self {
         Self {
             bytes_max,
+            end: 0,
             length: 0,
             partial: Vec::new(),
         }
     }
 
-    /// Gives each line that ends in `data` to `each`, in order. Not to be called after
+    /// Gives each line that ends in `data` to `each`, in order. `data` begins at `offset`, where the
+    /// bytes end that came before unless [`Self::end`] was called since. Not to be called after
     /// [`Self::count`].
     ///
     /// # Errors
     /// The first one of `each`.
     pub(super) fn feed<E>(
         &mut self,
+        offset: u64,
         data: &[u8],
-        mut each: impl FnMut(&[u8]) -> Result<(), E>,
+        mut each: impl FnMut(&[u8], u64) -> Result<(), E>,
     ) -> Result<(), E> {
+        self.end = offset;
         let mut start = 0;
         for newline in memchr::memchr_iter(b'\n', data) {
             let rest = &data[start..newline];
             start = newline + 1;
             if self.length == 0 && rest.len() <= self.bytes_max {
-                each(rest)?;
+                self.end = offset + start as u64;
+                each(rest, self.end)?;
             } else {
                 self.go_on(rest, &mut each)?;
+                self.end = offset + start as u64;
                 self.end_line(&mut each)?;
             }
         }
@@ -70,15 +79,18 @@ impl Splitter {
     ///
     /// # Errors
     /// The one of `each`.
-    pub(super) fn end<E>(&mut self, each: impl FnOnce(&[u8]) -> Result<(), E>) -> Result<(), E> {
+    pub(super) fn end<E>(
+        &mut self,
+        each: impl FnOnce(&[u8], u64) -> Result<(), E>,
+    ) -> Result<(), E> {
         if self.length == 0 {
             return Ok(());
         }
         self.end_line(each)
     }
 
-    fn end_line<E>(&mut self, each: impl FnOnce(&[u8]) -> Result<(), E>) -> Result<(), E> {
-        each(&self.partial)?;
+    fn end_line<E>(&mut self, each: impl FnOnce(&[u8], u64) -> Result<(), E>) -> Result<(), E> {
+        each(&self.partial, self.end)?;
         self.partial.clear();
         self.length = 0;
         Ok(())
@@ -87,15 +99,17 @@ impl Splitter {
     fn go_on<E>(
         &mut self,
         mut data: &[u8],
-        each: &mut impl FnMut(&[u8]) -> Result<(), E>,
+        each: &mut impl FnMut(&[u8], u64) -> Result<(), E>,
     ) -> Result<(), E> {
         while self.length + data.len() > self.bytes_max {
             let (now, later) = data.split_at(self.bytes_max - self.length);
             self.partial.extend_from_slice(now);
+            self.end += now.len() as u64;
             self.end_line(&mut *each)?;
             data = later;
         }
         self.partial.extend_from_slice(data);
+        self.end += data.len() as u64;
         self.length = self.partial.len();
         Ok(())
     }

@@ -40,8 +40,9 @@ fn all_lines() -> LineQuery {
         limit: u64::MAX,
         tail: false,
         bytes_max: 8 * 1024 * 1024,
+        from: None,
         deadline,
-        count_until: Some(deadline),
+        rest: Rest::Counted(deadline),
     }
 }
 
@@ -111,7 +112,7 @@ fn the_first_lines_and_the_last_are_found_without_a_look_at_the_rest() {
         let found = lines_in(&dir, |query| {
             query.tail = tail;
             query.limit = 2;
-            query.count_until = None;
+            query.rest = Rest::Glanced;
         })
         .unwrap();
         assert_eq!(found.lines, lines);
@@ -127,7 +128,7 @@ fn no_time_to_count_costs_only_the_count() {
             query.tail = tail;
             query.limit = 1;
             query.filter = Some("^[a-z]+$".to_owned());
-            query.count_until = Some(Instant::now() + Duration::from_millis(50));
+            query.rest = Rest::Counted(Instant::now() + Duration::from_millis(50));
         })
         .unwrap();
         assert_eq!(found.lines, [if tail { "four" } else { "one" }]);
@@ -141,7 +142,7 @@ fn where_nothing_is_left_to_count_the_count_is_known() {
         let found = lines_of(b"1\n2\n", |query| {
             query.tail = tail;
             query.limit = 2;
-            query.count_until = None;
+            query.rest = Rest::Glanced;
         })
         .unwrap();
         assert_eq!((found.total, found.has_more), (Some(2), false));
@@ -163,6 +164,36 @@ fn a_search_ends_at_its_deadline() {
         }
     }
     let found = lines_of(b"a\n", |query| query.deadline = Instant::now());
+    assert!(matches!(found, Err(QueryError::TimedOut)), "{found:?}");
+}
+
+#[test]
+fn a_search_that_can_be_gone_on_with_returns_at_its_deadline_what_it_has() {
+    let dir = agent_with_hole(b"a\nb\na\n", b"\n");
+    let mut patience = Duration::from_millis(50);
+    let found = loop {
+        let found = lines_in(&dir, |query| {
+            (query.filter, query.from) = (Some("a".to_owned()), Some(2));
+            query.deadline = Instant::now() + patience;
+        });
+        match found {
+            // It came nowhere.
+            Err(QueryError::TimedOut) => patience *= 2,
+            found => break found.unwrap(),
+        }
+    };
+    assert_eq!(found.lines, ["a"]);
+    assert_eq!((found.total, found.has_more), (None, true));
+    let reached = found.reached.unwrap();
+    // Pieces of the line of zeros that follows may have been looked at.
+    assert_eq!(
+        ((reached.offset - 6) % LINE_BYTES_MAX as u64, reached.lost),
+        (0, 0)
+    );
+    // One that came nowhere has nothing to go on from.
+    let found = lines_in(&dir, |query| {
+        (query.from, query.deadline) = (Some(6), Instant::now());
+    });
     assert!(matches!(found, Err(QueryError::TimedOut)), "{found:?}");
 }
 

@@ -15,7 +15,14 @@ struct Asked {
     limit: u64,
     tail: bool,
     bytes_max: usize,
-    is_counted: bool,
+    rest: Counting,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Counting {
+    Unseen,
+    Glanced,
+    Counted,
 }
 
 fn any_segment() -> impl Strategy<Value = Segment> {
@@ -47,18 +54,16 @@ fn any_asked() -> impl Strategy<Value = Asked> {
         prop_oneof![Just(u64::MAX), 0..9_u64],
         any::<bool>(),
         prop_oneof![Just(usize::MAX), 0..20_usize],
-        any::<bool>(),
+        prop::sample::select(vec![Counting::Unseen, Counting::Glanced, Counting::Counted]),
     )
-        .prop_map(
-            |(filter, offset, limit, tail, bytes_max, is_counted)| Asked {
-                filter,
-                offset,
-                limit,
-                tail,
-                bytes_max,
-                is_counted,
-            },
-        )
+        .prop_map(|(filter, offset, limit, tail, bytes_max, rest)| Asked {
+            filter,
+            offset,
+            limit,
+            tail,
+            bytes_max,
+            rest,
+        })
 }
 
 /// Writes a stream's segments, and returns the stretches of it that stand together.
@@ -126,8 +131,9 @@ fn model(mut lines: Vec<Vec<u8>>, asked: &Asked) -> Lines {
     }
     Lines {
         lines: kept,
-        total: (asked.is_counted || !has_more).then_some(total),
+        total: (asked.rest == Counting::Counted || !has_more).then_some(total),
         has_more,
+        reached: None,
     }
 }
 
@@ -153,14 +159,55 @@ proptest! {
         wanted.filter = asked.filter.map(str::to_owned);
         (wanted.offset, wanted.limit) = (asked.offset, asked.limit);
         (wanted.tail, wanted.bytes_max) = (asked.tail, asked.bytes_max);
-        if !asked.is_counted {
-            wanted.count_until = None;
+        wanted.rest = match asked.rest {
+            Counting::Unseen => Rest::Unseen,
+            Counting::Glanced => Rest::Glanced,
+            Counting::Counted => wanted.rest,
+        };
+        let found = search(dir.path(), &wanted, Sizes { line, block }).unwrap();
+        prop_assert_eq!(&found.lines, &expected.lines);
+        match asked.rest {
+            // It may have had all lines in hand before it was to end, or none of those that are left.
+            Counting::Unseen => {
+                prop_assert!(found.has_more || !expected.has_more);
+                prop_assert!(found.total.is_none_or(|total| Some(total) == expected.total || expected.has_more));
+            }
+            Counting::Glanced if expected.has_more => prop_assert!(found.has_more),
+            Counting::Glanced | Counting::Counted => prop_assert_eq!(found, expected),
         }
-        let mut found = search(dir.path(), &wanted, Sizes { line, block }).unwrap();
-        if !asked.is_counted && expected.has_more {
-            // It may have had all lines in hand before it was to end.
-            found.total = None;
+    }
+
+    #[test]
+    fn searches_that_go_on_where_the_last_one_came_to_find_every_line_once(
+        stream in vec(any_segment(), 0..6),
+        asked in any_asked(),
+        line in 1..12_usize,
+        block in 1..16_usize,
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let stretches = write(&dir.path().join("stdout"), &stream);
+        let lines = stretches.iter().flat_map(|stretch| lines_of_stretch(stretch, line));
+        let all = Asked { offset: 0, limit: u64::MAX, tail: false, bytes_max: usize::MAX, ..asked };
+        let expected = model(lines.collect(), &all);
+
+        let mut wanted = all_lines();
+        wanted.filter = asked.filter.map(str::to_owned);
+        (wanted.limit, wanted.bytes_max) = (asked.limit.max(1), asked.bytes_max);
+        wanted.rest = Rest::Unseen;
+        let (mut from, mut lost, mut found) = (0, 0, Vec::new());
+        loop {
+            wanted.from = Some(from);
+            let page = search(dir.path(), &wanted, Sizes { line, block }).unwrap();
+            let reached = page.reached.unwrap();
+            prop_assert!(reached.offset > from || !page.has_more, "{page:?}");
+            (from, lost) = (reached.offset, lost + reached.lost);
+            found.extend(page.lines);
+            if !page.has_more {
+                break;
+            }
         }
-        prop_assert_eq!(found, expected);
+        prop_assert_eq!(found, expected.lines);
+        let kept: usize = stretches.iter().map(Vec::len).sum();
+        prop_assert_eq!(from - lost, kept as u64);
     }
 }
