@@ -46,8 +46,9 @@ pub(crate) struct Logs {
 
     /// Only lines that match this regular expression, looked for on the server; of these --tail takes the last
     ///
-    /// The syntax is that of the Rust crate regex: (?i) ignores case. Lines come stream by stream, and without what is
-    /// no UTF-8 in them. To filter what comes with --follow, use grep --line-buffered.
+    /// The syntax is that of the Rust crate regex: (?i) ignores case. It is matched against what the agent wrote, also
+    /// where that is shown as text. Lines come stream by stream; what is no UTF-8 in them appears as U+FFFD, and one
+    /// above 1 MiB comes in parts. To filter what comes with --follow, use grep --line-buffered.
     #[arg(short, long, value_name = "REGEX", conflicts_with_all = ["follow", "since", "timestamps"])]
     grep: Option<String>,
 
@@ -109,7 +110,7 @@ impl Logs {
     ) -> Result<u8> {
         let search = Search {
             client,
-            agent: agent.id,
+            agent,
             filter: filter.to_owned(),
             tail: self.tail,
         };

@@ -93,10 +93,7 @@ impl Printer {
     pub(crate) fn print(&mut self, stream: Stream, chunk: &OutputChunk) -> Result<()> {
         if chunk.lost_bytes > 0 {
             self.flush(stream)?;
-            output::note(format_args!(
-                "[{} bytes of {stream} are gone]",
-                chunk.lost_bytes
-            ));
+            note_gone(stream, chunk.lost_bytes);
         }
         if self.layout == Layout::Raw {
             return self.write(stream, &chunk.data);
@@ -132,15 +129,17 @@ impl Printer {
         self.layout == Layout::Rendered && (self.line(stream).is_plain || begins_plain)
     }
 
-    /// Prints whole lines, of which it is not known where they stand, nor when they came.
+    /// Prints whole lines that were picked from a stream: it is not known where they stand, nor when they came.
     pub(crate) fn print_lines(&mut self, stream: Stream, lines: &[String]) -> Result<()> {
         match self.layout {
             Layout::Json => lines
                 .iter()
                 .try_for_each(|line| self.object(stream, None, None, line)),
-            Layout::Rendered => lines
-                .iter()
-                .try_for_each(|line| self.render(stream, format!("{line}\n").as_bytes())),
+            Layout::Rendered => lines.iter().try_for_each(|line| {
+                self.render(stream, format!("{line}\n").as_bytes())?;
+                // What the next one says need not go on from there.
+                self.end_text()
+            }),
             Layout::Raw | Layout::Timestamps => {
                 let text: String = lines.iter().flat_map(|line| [line, "\n"]).collect();
                 self.write(stream, text.as_bytes())
@@ -234,6 +233,11 @@ impl Printer {
             Stream::Stderr => &mut self.stderr,
         }
     }
+}
+
+/// Tells a person that bytes are gone.
+pub(crate) fn note_gone(stream: Stream, bytes: u64) {
+    output::note(format_args!("[{bytes} bytes of {stream} are gone]"));
 }
 
 /// The time at which the byte at an offset arrived.

@@ -1,18 +1,22 @@
 //! Lines that match an expression, looked for on the server.
 
-use descartes_client::protocol::{AgentId, OutputQueryResponse, Stream, StreamSelection};
-use descartes_client::{OutputQuery, ReadFrom, ZmqClient};
+use descartes_client::protocol::{
+    AgentInfo, ErrorCode, OutputQueryResponse, Stream, StreamSelection,
+};
+use descartes_client::{ClientError, OutputQuery, ZmqClient};
 
-use crate::error::Result;
+use crate::describe::size;
+use crate::error::{CliError, Result};
+use crate::exit;
 use crate::output;
 use crate::progress;
-use crate::session::printer::Printer;
+use crate::session::printer::{self, Printer};
 
 /// A search through the output of an agent.
 #[derive(Debug)]
 pub(super) struct Search<'a> {
     pub(super) client: &'a ZmqClient,
-    pub(super) agent: AgentId,
+    pub(super) agent: &'a AgentInfo,
     /// The expression.
     pub(super) filter: String,
     /// Only the last so many lines of each stream.
@@ -25,7 +29,10 @@ impl Search<'_> {
         match self.tail {
             Some(0) => Ok(true),
             Some(lines) => self.print_last(stream, lines, printer).await,
-            None => self.print_all(stream, printer).await,
+            None => {
+                self.print_all(stream, printer).await?;
+                Ok(true)
+            }
         }
     }
 
@@ -41,49 +48,55 @@ impl Search<'_> {
         let is_all = !found.has_more || count as u64 == lines;
         if !is_all {
             output::note(format_args!(
-                "[only the last {count} lines of {stream} that match: no more fit into one answer]"
+                "[only the last {count} lines of {stream} that match, as one answer holds no more; there may be others]"
             ));
         }
         printer.print_lines(stream, &found.lines)?;
         Ok(is_all)
     }
 
-    async fn print_all(&self, stream: Stream, printer: &mut Printer) -> Result<bool> {
-        let begin = self.first_offset(stream).await?;
-        let mut passed_over = 0;
+    /// Up to where the stream ended when the agent was looked at, and the page that this is on.
+    async fn print_all(&self, stream: Stream, printer: &mut Printer) -> Result<()> {
+        let end = size(self.agent, stream);
+        let mut from = 0;
         loop {
             let next = OutputQuery {
-                offset: Some(passed_over),
+                from_offset: Some(from),
                 ..self.query(stream)
             };
             let found = self.ask(&next).await?;
-            // What was passed over was counted from the first byte that is kept.
-            if passed_over > 0 && self.first_offset(stream).await? != begin {
-                output::note(format_args!(
-                    "[the search through {stream} ends here: the agent wrote so much meanwhile that its oldest \
-                     output was dropped]"
-                ));
-                return Ok(false);
+            if let Some(lost @ 1..) = found.lost_bytes {
+                printer::note_gone(stream, lost);
             }
             printer.print_lines(stream, &found.lines)?;
-            passed_over += found.lines.len() as u64;
-            if !found.has_more || found.lines.is_empty() {
-                return Ok(true);
+            from = found.next_offset.ok_or_else(too_old)?;
+            if !found.has_more || from >= end {
+                return Ok(());
             }
         }
     }
 
     async fn ask(&self, query: &OutputQuery) -> Result<OutputQueryResponse> {
-        let asked = self.client.query_output(self.agent, query);
-        Ok(progress::during("searching", asked).await?)
+        let asked = self.client.query_output(self.agent.id, query);
+        let answer = progress::during("searching", asked).await;
+        answer.map_err(|error| self.failed(error))
     }
 
-    /// The oldest byte of a stream that is kept; `None` where there is none.
-    async fn first_offset(&self, stream: Stream) -> Result<Option<u64>> {
-        let from_the_first = ReadFrom::Offset(0);
-        let reader = self.client.output(self.agent, stream, from_the_first);
-        let chunk = reader.at_most(1).next_available().await?;
-        Ok(chunk.map(|chunk| chunk.first_offset))
+    fn failed(&self, error: ClientError) -> CliError {
+        let told = error.to_string();
+        let code = error.code();
+        let error = CliError::from(error);
+        match code {
+            Some(ErrorCode::MalformedMessage) => {
+                // A fault in the syntax comes with a drawing, which needs lines of its own.
+                let problem = told.rsplit("error: ").next().unwrap_or(&told);
+                let problem = problem.strip_prefix("filter: ").unwrap_or(problem);
+                let message = format!("--grep {:?}: {problem}", self.filter);
+                CliError { message, ..error }
+            }
+            Some(ErrorCode::Timeout) => error.hint("make the expression simpler"),
+            _ => error,
+        }
     }
 
     fn query(&self, stream: Stream) -> OutputQuery {
@@ -97,4 +110,9 @@ impl Search<'_> {
             ..OutputQuery::default()
         }
     }
+}
+
+fn too_old() -> CliError {
+    CliError::new(exit::REFUSED, "the server is too old for --grep")
+        .hint("pipe `descartes logs` into grep")
 }
