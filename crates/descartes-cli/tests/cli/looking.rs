@@ -139,7 +139,9 @@ async fn events_of_known_agents_are_rendered_where_that_is_wanted() {
     host.run(&["logs", "test-agent"]);
     host.run(&["logs", "test-agent", "--render", "always", "--grep", "ted"]);
     let piece = |text: &str| {
-        format!(r#"{{"type":"message","timestamp":"2026","role":"assistant","content":"{text}","delta":true}}"#)
+        format!(
+            r#"{{"type":"message","timestamp":"2026","role":"assistant","content":"{text}","delta":true}}"#
+        )
     };
     let pieces = ["one error", ", and more", "another error"].map(piece);
     let mut config = shell(&format!("printf '%s\n' '{}'", pieces.join("' '")));
