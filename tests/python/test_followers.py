@@ -218,6 +218,25 @@ def test_following_events_can_begin_with_the_last_ones(server, client, gate):
     assert sequence_of(told) == list(range(before - 2, before + 4))
 
 
+def test_what_a_follower_slept_through_is_told_as_far_as_it_is_kept(server, client, gate):
+    agent = client.spawn(WRITER.format(folder=server.folder), name="writer")["id"]
+    with Command(server, "events", "-f", "-n", "1", "--json") as command:
+        command.shows(1)
+        command.process.send_signal(signal.SIGSTOP)
+        server.restart()
+        for _ in range(2):
+            pause_and_resume(client, agent)
+        first = client.list()
+        command.process.send_signal(signal.SIGCONT)
+        command.shows(2 + first["sequence"])
+        gate.unlink()
+        eventually(lambda: '"failed"' in command.stdout(), "the end", END_SECS)
+    _, gap, *told = [json.loads(line) for line in command.stdout().splitlines()]
+    assert gap == {"gap": True}
+    assert {item["epoch"] for item in told} == {first["epoch"]}
+    assert sequence_of(told) == list(range(1, first["sequence"] + 2))
+
+
 def test_no_event_falls_between_the_last_ones_and_those_that_follow(server, client, gate):
     agent = client.spawn(WRITER.format(folder=server.folder), name="writer")["id"]
     with restless(server, agent):

@@ -76,7 +76,7 @@ impl Events {
             names.print(event).await?;
         }
         match updates {
-            Some(updates) => follow(updates, events.last(), is_wanted, names).await,
+            Some(updates) => follow(updates, events.pop(), one, is_wanted, names).await,
             None => Ok(exit::DONE),
         }
     }
@@ -93,22 +93,35 @@ impl Events {
 /// Prints what comes, except for what was up to the `last` event.
 async fn follow(
     mut updates: StatusUpdates,
-    last: Option<&StatusUpdate>,
+    mut last: Option<StatusUpdate>,
+    one: Option<AgentId>,
     is_wanted: impl Fn(&StatusUpdate) -> bool,
     mut names: Names,
 ) -> Result<u8> {
-    let is_new = |update: &StatusUpdate| {
-        last.is_none_or(|last| update.epoch != last.epoch || update.sequence > last.sequence)
-    };
     loop {
-        match updates.next().await? {
-            StatusItem::Update(update) if is_wanted(&update) && is_new(&update) => {
-                names.print(&update).await?;
+        let events = match updates.next().await? {
+            StatusItem::Update(update) => vec![update],
+            StatusItem::Agents { gap: true, .. } => {
+                names.print_gap()?;
+                // The list goes on at the end of the server's events. Those before it are no less wanted.
+                names.client.recent_events(one).await?
             }
-            StatusItem::Agents { gap: true, .. } => names.print_gap()?,
-            StatusItem::Update(_) | StatusItem::Agents { gap: false, .. } => {}
+            StatusItem::Agents { gap: false, .. } => Vec::new(),
+        };
+        for event in events {
+            if is_after(&event, last.as_ref()) {
+                if is_wanted(&event) {
+                    names.print(&event).await?;
+                }
+                last = Some(event);
+            }
         }
     }
+}
+
+/// Whether an event is not among those up to the `last` one.
+fn is_after(event: &StatusUpdate, last: Option<&StatusUpdate>) -> bool {
+    last.is_none_or(|last| event.epoch != last.epoch || event.sequence > last.sequence)
 }
 
 impl Names {
