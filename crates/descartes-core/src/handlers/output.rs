@@ -24,10 +24,9 @@ impl Handlers {
 
     async fn find_lines(&self, request: &OutputQueryRequest) -> Result<Lines, Refusal> {
         let agent = self.agent(request.agent_id)?;
-        let tail = request.tail.unwrap_or(false);
-        if request.from_offset.is_some() && (tail || request.stream == StreamSelection::Both) {
+        if request.from_offset.is_some() && request.stream == StreamSelection::Both {
             return Err(Refusal {
-                error: "from_offset: it is an offset in one stream, and not for tail".to_owned(),
+                error: "from_offset: it is an offset in one stream, and not in both".to_owned(),
                 code: ErrorCode::MalformedMessage,
             });
         }
@@ -40,7 +39,7 @@ impl Handlers {
             filter: request.filter.clone(),
             offset: request.offset.unwrap_or(0),
             limit: request.limit.unwrap_or(u64::MAX),
-            tail,
+            tail: request.tail.unwrap_or(false),
             bytes_max: LINES_BYTES_MAX,
             from: request.from_offset,
             deadline: self.search_deadline(),

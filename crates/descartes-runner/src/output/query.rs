@@ -51,8 +51,8 @@ pub struct LineQuery {
     pub tail: bool,
     /// Return at most so many bytes of lines; a first line that is longer is returned all the same.
     pub bytes_max: usize,
-    /// Begin at this offset, where a line begins, and tell where the next search has to begin so that
-    /// all lines are found once. Only for one stream, and not with `tail`.
+    /// Begin at this offset, where a line begins, or with `tail` go back from there, and tell where
+    /// the next search has to begin so that all lines are found once. Only for one stream.
     pub from: Option<u64>,
     /// Give up then, if the lines are not found yet. With `from`, return what was found.
     pub deadline: Instant,
@@ -89,10 +89,11 @@ pub struct Lines {
 /// How far a search came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reached {
-    /// Where the next one has to begin: where the first line begins that was not looked at, or not
-    /// returned for want of room.
+    /// Where the next one has to begin: before it, or with `tail` after it, all lines were looked at,
+    /// and those that match were returned.
     pub offset: u64,
-    /// How many bytes are gone before that, from where this one began.
+    /// How many bytes are gone between where this one began and the lines that it found; a search
+    /// that has found some ends where more are gone.
     pub lost: u64,
 }
 
@@ -128,7 +129,8 @@ fn search(agent_dir: &Path, query: &LineQuery, sizes: Sizes) -> Result<Lines, Qu
         parts.push(Part { dir, end });
     }
     let looked = match (&parts[..], query.from) {
-        ([part], Some(from)) => search.take_forward(part, from, part.end),
+        ([part], Some(from)) if query.tail => search.go_back(part, from.min(part.end)),
+        ([part], Some(from)) => search.go_on(part, from),
         _ if query.tail => search.take_last(&parts),
         _ => search.take_first(&parts),
     };
@@ -156,10 +158,14 @@ struct Search<'a> {
     /// Whether a line was found that matches and does not belong to those to return, which are
     /// complete then.
     has_more: bool,
-    /// Bytes that are gone before what was read last.
+    /// Where it began.
+    began: u64,
+    /// Bytes that are gone between that and what was read last.
     lost: u64,
-    /// What was looked at without finding a line that is left out.
+    /// How far it came without leaving out a line that matches.
     reached: Reached,
+    /// Whether it ended where bytes are gone.
+    is_cut: bool,
 }
 
 impl<'a> Search<'a> {
@@ -173,12 +179,31 @@ impl<'a> Search<'a> {
             kept: Vec::new(),
             kept_bytes: 0,
             has_more: false,
+            began: 0,
             lost: 0,
-            reached: Reached {
-                offset: query.from.unwrap_or(0),
-                lost: 0,
-            },
+            reached: Reached { offset: 0, lost: 0 },
+            is_cut: false,
         })
+    }
+
+    /// Takes the lines of a stream from an offset on.
+    fn go_on(&mut self, part: &Part, from: u64) -> Result<(), QueryError> {
+        self.begin(from);
+        self.take_forward(part, from, part.end)
+    }
+
+    /// Takes the lines of a stream before an offset, the last one first.
+    fn go_back(&mut self, part: &Part, from: u64) -> Result<(), QueryError> {
+        self.begin(from);
+        match self.take_back(&part.dir, from)? {
+            Some(seen) => self.take_forward(part, 0, seen),
+            None => Ok(()),
+        }
+    }
+
+    fn begin(&mut self, offset: u64) {
+        self.began = offset;
+        self.reach(offset);
     }
 
     fn take_first(&mut self, parts: &[Part]) -> Result<(), QueryError> {
@@ -216,7 +241,9 @@ impl<'a> Search<'a> {
             if block.offset > offset {
                 // Bytes are gone here: what stands before and after is no one line.
                 splitter.end(|line, end| self.take_line_before(end, line))?;
-                self.lost += block.offset - offset;
+                if self.ends_at_hole(block.offset - offset) {
+                    return Ok(());
+                }
             }
             offset = block.offset + block.data.len() as u64;
             if self.has_more && self.filter.is_none() {
@@ -229,9 +256,20 @@ impl<'a> Search<'a> {
         }
         splitter.end(|line, end| self.take_line_before(end, line))?;
         // What is left up to the end is gone.
-        self.lost += end.saturating_sub(offset);
-        self.reach(offset.max(end));
+        if !self.ends_at_hole(end.saturating_sub(offset)) {
+            self.reach(offset.max(end));
+        }
         Ok(())
+    }
+
+    /// Counts bytes that are gone, unless the search ends there.
+    fn ends_at_hole(&mut self, bytes: u64) -> bool {
+        let is_followed = self.query.from.is_some() && !self.has_more;
+        self.is_cut = bytes > 0 && is_followed && !self.kept.is_empty();
+        if !self.is_cut {
+            self.lost += bytes;
+        }
+        self.is_cut
     }
 
     /// Takes a line before which all lines were looked at, and which goes on to the offset `end`.
@@ -241,7 +279,7 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
-    /// All lines before `offset` were looked at. What follows a line that is left out counts as not looked at.
+    /// All lines up to an offset were looked at. Those beyond one that is left out count as not looked at.
     fn reach(&mut self, offset: u64) {
         if !self.has_more {
             let lost = self.lost;
@@ -304,6 +342,7 @@ impl<'a> Search<'a> {
     /// The answer, where looking at everything went so.
     fn finish(mut self, looked: Result<(), QueryError>) -> Result<Lines, QueryError> {
         let total = match looked {
+            Ok(()) if self.is_cut => None,
             Ok(()) => Some(self.matching),
             // It could not be counted to the end, and perhaps not be seen whether there are more.
             Err(QueryError::TimedOut | QueryError::Filter(_)) if self.is_complete() => None,
@@ -322,10 +361,9 @@ impl<'a> Search<'a> {
         })
     }
 
-    /// Whether the next search can begin after where this one began.
+    /// Whether the next search can begin elsewhere than this one did.
     fn has_come_further(&self) -> bool {
-        let from = self.query.from;
-        from.is_some_and(|from| self.reached.offset > from)
+        self.query.from.is_some() && self.reached.offset != self.began
     }
 }
 

@@ -26,6 +26,9 @@ impl Search<'_> {
         loop {
             let block = segments::read_back(dir, end, self.sizes.block)?;
             if block.data.is_empty() {
+                if !self.ends_at_hole(end) {
+                    self.reach(0);
+                }
                 return Ok(None);
             }
             if self.is_complete() && self.filter.is_none() && self.matching >= self.query.offset {
@@ -34,6 +37,9 @@ impl Search<'_> {
                 return Ok(Some(end_of(&block)));
             }
             self.check()?;
+            if self.ends_at_hole(end.saturating_sub(end_of(&block))) {
+                return Ok(None);
+            }
             let text = block.data.strip_suffix(b"\n").unwrap_or(&block.data);
             let (start, seen) = if let Some(newline) = memchr::memchr(b'\n', text) {
                 let whole = newline + 1;
@@ -59,6 +65,7 @@ impl Search<'_> {
             let line_start = newline.map_or(0, |newline| newline + 1);
             for piece in pieces_back(line_start as u64..end as u64, self.sizes.line) {
                 self.take_line(&text[within(&piece)])?;
+                self.reach(start + piece.start);
                 if self.has_more {
                     return Ok(Some(start + piece.start));
                 }
@@ -73,6 +80,7 @@ impl Search<'_> {
         for piece in pieces_back(line, self.sizes.line) {
             self.check()?;
             self.take_line(&read_piece(dir, &piece)?)?;
+            self.reach(piece.start);
             if self.has_more {
                 return Ok(Some(piece.start));
             }

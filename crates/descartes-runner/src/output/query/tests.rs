@@ -198,6 +198,29 @@ fn a_search_that_can_be_gone_on_with_returns_at_its_deadline_what_it_has() {
 }
 
 #[test]
+fn what_is_gone_is_told_before_the_lines_that_are_found_beyond_it() {
+    let dir = agent(b"a\nb\n");
+    let next = dir.path().join("stdout").join(segments::name(10));
+    std::fs::write(next, "c\n").unwrap();
+    for (tail, from, pages) in [
+        (false, 0, [(4, 0, &["a", "b"][..]), (12, 6, &["c"])]),
+        (true, u64::MAX, [(10, 0, &["c"][..]), (0, 6, &["a", "b"])]),
+    ] {
+        let mut from = from;
+        for (index, (offset, lost, lines)) in pages.into_iter().enumerate() {
+            let found = lines_in(&dir, |query| {
+                (query.tail, query.from) = (tail, Some(from));
+            })
+            .unwrap();
+            assert_eq!(found.lines, lines);
+            assert_eq!(found.reached, Some(Reached { offset, lost }));
+            assert_eq!(found.has_more, index == 0);
+            from = offset;
+        }
+    }
+}
+
+#[test]
 fn a_line_of_many_pieces_is_cut_from_its_beginning() {
     let mut stdout = b"first\n".to_vec();
     let line = dice(5 * LINE_BYTES_MAX / 2);

@@ -194,20 +194,25 @@ proptest! {
         wanted.filter = asked.filter.map(str::to_owned);
         (wanted.limit, wanted.bytes_max) = (asked.limit.max(1), asked.bytes_max);
         wanted.rest = Rest::Unseen;
-        let (mut from, mut lost, mut found) = (0, 0, Vec::new());
+        wanted.tail = asked.tail;
+        let end = segments::extent(&dir.path().join("stdout")).unwrap().end;
+        let (mut from, mut lost, mut found) = (if asked.tail { u64::MAX } else { 0 }, 0, Vec::new());
         loop {
             wanted.from = Some(from);
             let page = search(dir.path(), &wanted, Sizes { line, block }).unwrap();
             let reached = page.reached.unwrap();
-            prop_assert!(reached.offset > from || !page.has_more, "{page:?}");
+            let is_further = if asked.tail { reached.offset < from } else { reached.offset > from };
+            prop_assert!(is_further || !page.has_more, "{page:?}");
             (from, lost) = (reached.offset, lost + reached.lost);
-            found.extend(page.lines);
+            let at = if asked.tail { 0 } else { found.len() };
+            found.splice(at..at, page.lines);
             if !page.has_more {
                 break;
             }
         }
         prop_assert_eq!(found, expected.lines);
+        prop_assert_eq!(from, if asked.tail { 0 } else { end });
         let kept: usize = stretches.iter().map(Vec::len).sum();
-        prop_assert_eq!(from - lost, kept as u64);
+        prop_assert_eq!(end - lost, kept as u64);
     }
 }
