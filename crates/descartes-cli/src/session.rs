@@ -217,6 +217,7 @@ impl Session {
                 }
             };
             let Some(piece) = piece else {
+                output::prompt("\n");
                 return Ok(Some(End::Left));
             };
             let Piece { data, read_at } = piece?;

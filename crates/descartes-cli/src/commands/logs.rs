@@ -46,10 +46,11 @@ pub(crate) struct Logs {
 
     /// Only lines that match this regular expression, looked for on the server; of these --tail takes the last
     ///
-    /// The syntax is that of the Rust crate regex: (?i) ignores case. It is matched against what the agent wrote, also
-    /// where that is shown as text. Lines come stream by stream; what is no UTF-8 in them appears as U+FFFD, and one
-    /// above 1 MiB comes in parts. To filter what comes with --follow, use grep --line-buffered.
-    #[arg(short, long, value_name = "REGEX", conflicts_with_all = ["follow", "since", "timestamps"])]
+    /// The syntax is that of the Rust crate regex: (?i) ignores case. It is matched against the bytes that the agent
+    /// wrote, also where they are shown as text; a dot matches none that is no UTF-8, which (?s-u:.) does. Lines come
+    /// stream by stream, and one above 1 MiB in parts. It ends where the output ended when it began: to filter what
+    /// comes with --follow, use grep --line-buffered.
+    #[arg(short, long, value_name = "REGEX", allow_hyphen_values = true, conflicts_with_all = ["follow", "since", "timestamps"])]
     grep: Option<String>,
 
     /// Only what it wrote to standard output
@@ -114,12 +115,11 @@ impl Logs {
             filter: filter.to_owned(),
             tail: self.tail,
         };
-        let mut is_all = true;
         for stream in self.streams() {
-            is_all &= search.print(stream, &mut printer).await?;
+            search.print(stream, &mut printer).await?;
         }
         printer.finish()?;
-        Ok(if is_all { exit::DONE } else { exit::REFUSED })
+        Ok(exit::DONE)
     }
 
     fn streams(&self) -> Vec<Stream> {

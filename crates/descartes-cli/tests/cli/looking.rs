@@ -95,6 +95,7 @@ async fn logs_by_expression() {
     host.run(&["logs", "failure", "--grep", "(?i)STDERR", "--json"]);
     host.run(&["logs", "failure", "--stderr", "-g", "err$"]);
     host.run(&["logs", "failure", "--grep", "(to"]);
+    host.run(&["logs", "failure", "--grep", "-to|err"]);
     host.run(&["logs", "failure", "--grep", "to", "--follow"]);
     assert_transcript!("logs_by_expression", host.transcript().await);
 }
@@ -113,10 +114,10 @@ async fn all_lines_that_match_are_found_or_the_last_ones() {
     let last = host.quietly(&["logs", &id, "--grep", "5$", "--tail", "2"]);
     assert_eq!(last.stdout, "199985\n199995\n");
     assert_eq!(last.stderr, "15\n25\n");
-    let cut = host.quietly(&["logs", &id, "--stdout", "--grep", "", "--tail", "150000"]);
-    let note = "[only the last 65536 lines of stdout that match, as one answer holds no more; there may be others]\n";
-    assert_eq!((cut.code, cut.stderr.as_str()), (1, note));
-    assert_eq!(cut.stdout.lines().next(), Some("134465"));
+    // More than one answer holds.
+    let last = host.quietly(&["logs", &id, "--stdout", "--grep", "", "--tail", "150000"]);
+    let numbers = last.stdout.lines().map(|line| line.parse::<u32>().unwrap());
+    assert!(numbers.eq(50_001..=200_000));
     // It ends where the output ended when it began, and it may be that all of that is dropped before it is there.
     let flood = client.spawn("exec seq 1 1000000000000").await.id;
     client

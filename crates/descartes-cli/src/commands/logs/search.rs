@@ -8,7 +8,6 @@ use descartes_client::{ClientError, OutputQuery, ZmqClient};
 use crate::describe::size;
 use crate::error::{CliError, Result};
 use crate::exit;
-use crate::output;
 use crate::progress;
 use crate::session::printer::{self, Printer};
 
@@ -24,38 +23,15 @@ pub(super) struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// Prints the lines of a stream that match. Returns whether these are all that were asked for.
-    pub(super) async fn print(&self, stream: Stream, printer: &mut Printer) -> Result<bool> {
+    /// Prints the lines of a stream that match, up to where it ended when the agent was looked at, and those that one
+    /// more answer holds.
+    pub(super) async fn print(&self, stream: Stream, printer: &mut Printer) -> Result<()> {
         match self.tail {
-            Some(0) => Ok(true),
             Some(lines) => self.print_last(stream, lines, printer).await,
-            None => {
-                self.print_all(stream, printer).await?;
-                Ok(true)
-            }
+            None => self.print_all(stream, printer).await,
         }
     }
 
-    /// No more than one answer holds: while the agent writes, there is no counting on from its end.
-    async fn print_last(&self, stream: Stream, lines: u64, printer: &mut Printer) -> Result<bool> {
-        let last = OutputQuery {
-            tail: true,
-            limit: Some(lines),
-            ..self.query(stream)
-        };
-        let found = self.ask(&last).await?;
-        let count = found.lines.len();
-        let is_all = !found.has_more || count as u64 == lines;
-        if !is_all {
-            output::note(format_args!(
-                "[only the last {count} lines of {stream} that match, as one answer holds no more; there may be others]"
-            ));
-        }
-        printer.print_lines(stream, &found.lines)?;
-        Ok(is_all)
-    }
-
-    /// Up to where the stream ended when the agent was looked at, and the page that this is on.
     async fn print_all(&self, stream: Stream, printer: &mut Printer) -> Result<()> {
         let end = size(self.agent, stream);
         let mut from = 0;
@@ -64,22 +40,56 @@ impl Search<'_> {
                 from_offset: Some(from),
                 ..self.query(stream)
             };
-            let found = self.ask(&next).await?;
-            if let Some(lost @ 1..) = found.lost_bytes {
-                printer::note_gone(stream, lost);
-            }
-            printer.print_lines(stream, &found.lines)?;
-            from = found.next_offset.ok_or_else(too_old)?;
-            if !found.has_more || from >= end {
+            let page = self.ask(&next).await?;
+            page.print(stream, printer)?;
+            from = page.next_offset;
+            if !page.has_more || from >= end {
                 return Ok(());
             }
         }
     }
 
-    async fn ask(&self, query: &OutputQuery) -> Result<OutputQueryResponse> {
+    /// Looks from the end backwards, and so has to hold all that is to be printed.
+    async fn print_last(&self, stream: Stream, lines: u64, printer: &mut Printer) -> Result<()> {
+        let mut from = size(self.agent, stream);
+        let mut left = lines;
+        let mut pages = Vec::new();
+        let outcome = loop {
+            if left == 0 {
+                break Ok(());
+            }
+            let next = OutputQuery {
+                tail: true,
+                limit: Some(left),
+                from_offset: Some(from),
+                ..self.query(stream)
+            };
+            match self.ask(&next).await {
+                Ok(page) => {
+                    from = page.next_offset;
+                    left = left.saturating_sub(page.lines.len() as u64);
+                    let has_more = page.has_more;
+                    pages.push(page);
+                    if !has_more {
+                        break Ok(());
+                    }
+                }
+                Err(error) => break Err(error),
+            }
+        };
+        for page in pages.iter().rev() {
+            printer.print_lines(stream, &page.lines)?;
+            // It is what is gone after these lines.
+            page.note_lost(stream);
+        }
+        outcome
+    }
+
+    async fn ask(&self, query: &OutputQuery) -> Result<Page> {
         let asked = self.client.query_output(self.agent.id, query);
         let answer = progress::during("searching", asked).await;
-        answer.map_err(|error| self.failed(error))
+        let answer = answer.map_err(|error| self.failed(error))?;
+        Page::of(answer)
     }
 
     fn failed(&self, error: ClientError) -> CliError {
@@ -92,7 +102,11 @@ impl Search<'_> {
                 let problem = told.rsplit("error: ").next().unwrap_or(&told);
                 let problem = problem.strip_prefix("filter: ").unwrap_or(problem);
                 let message = format!("--grep {:?}: {problem}", self.filter);
-                CliError { message, ..error }
+                CliError {
+                    message,
+                    exit: exit::USAGE,
+                    ..error
+                }
             }
             Some(ErrorCode::Timeout) => error.hint("make the expression simpler"),
             _ => error,
@@ -112,7 +126,37 @@ impl Search<'_> {
     }
 }
 
-fn too_old() -> CliError {
-    CliError::new(exit::REFUSED, "the server is too old for --grep")
-        .hint("pipe `descartes logs` into grep")
+/// Some of the lines.
+struct Page {
+    lines: Vec<String>,
+    /// Bytes that are gone between where it began and the lines.
+    lost: u64,
+    next_offset: u64,
+    has_more: bool,
+}
+
+impl Page {
+    fn of(answer: OutputQueryResponse) -> Result<Self> {
+        let next_offset = answer.next_offset.ok_or_else(|| {
+            CliError::new(exit::REFUSED, "the server is too old for --grep")
+                .hint("pipe `descartes logs` into grep")
+        })?;
+        Ok(Self {
+            lines: answer.lines,
+            lost: answer.lost_bytes.unwrap_or(0),
+            next_offset,
+            has_more: answer.has_more,
+        })
+    }
+
+    fn print(&self, stream: Stream, printer: &mut Printer) -> Result<()> {
+        self.note_lost(stream);
+        printer.print_lines(stream, &self.lines)
+    }
+
+    fn note_lost(&self, stream: Stream) {
+        if self.lost > 0 {
+            printer::note_gone(stream, self.lost);
+        }
+    }
 }
