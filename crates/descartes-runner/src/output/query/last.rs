@@ -5,7 +5,6 @@
 //! none; then the line's beginning is looked for further back, since that is where its pieces are
 //! counted from, and the pieces are read one by one.
 
-use std::io;
 use std::ops::Range;
 use std::path::Path;
 
@@ -48,7 +47,7 @@ impl Search<'_> {
             } else {
                 let start = self.line_start(dir, block.offset)?;
                 let line = start..block.offset + text.len() as u64;
-                (start, self.take_line_back(dir, line)?)
+                self.take_line_back(dir, line)?
             };
             if seen.is_some() {
                 return Ok(seen);
@@ -75,17 +74,36 @@ impl Search<'_> {
         Ok(None)
     }
 
-    /// Takes a line that is on disk, without its newline.
-    fn take_line_back(&mut self, dir: &Path, line: Range<u64>) -> Result<Option<u64>, QueryError> {
+    /// Takes a line that is on disk, without its newline. Returns where what was taken of it begins,
+    /// as its beginning may be removed meanwhile, and what [`Self::take_back`] does.
+    pub(super) fn take_line_back(
+        &mut self,
+        dir: &Path,
+        line: Range<u64>,
+    ) -> Result<(u64, Option<u64>), QueryError> {
+        let start = line.start;
+        if line.is_empty() {
+            self.take_line(&[])?;
+            self.reach(start);
+            return Ok((start, self.has_more.then_some(start)));
+        }
         for piece in pieces_back(line, self.sizes.line) {
             self.check()?;
-            self.take_line(&read_piece(dir, &piece)?)?;
-            self.reach(piece.start);
+            let wanted = within(&(0..piece.end - piece.start)).end;
+            let chunk = segments::read_back(dir, piece.end, wanted)?;
+            if chunk.data.is_empty() || end_of(&chunk) < piece.end {
+                return Ok((piece.end, None));
+            }
+            self.take_line(&chunk.data)?;
+            self.reach(chunk.offset);
             if self.has_more {
-                return Ok(Some(piece.start));
+                return Ok((chunk.offset, Some(chunk.offset)));
+            }
+            if chunk.offset > piece.start {
+                return Ok((chunk.offset, None));
             }
         }
-        Ok(None)
+        Ok((start, None))
     }
 
     /// Where the line begins that the byte at `offset` belongs to, of which nothing before `offset`
@@ -107,15 +125,6 @@ impl Search<'_> {
 
 fn end_of(chunk: &Chunk) -> u64 {
     chunk.offset + chunk.data.len() as u64
-}
-
-/// Reads a piece of a line; what has been removed since it was found is missing at its beginning.
-fn read_piece(dir: &Path, piece: &Range<u64>) -> io::Result<Vec<u8>> {
-    let wanted = within(&(0..piece.end - piece.start)).end;
-    let mut chunk = segments::read(dir, piece.start, wanted)?;
-    let left = piece.end.saturating_sub(chunk.offset);
-    chunk.data.truncate(within(&(0..left)).end);
-    Ok(chunk.data)
 }
 
 /// Offsets within what is in memory.

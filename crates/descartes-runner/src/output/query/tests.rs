@@ -221,6 +221,23 @@ fn what_is_gone_is_told_before_the_lines_that_are_found_beyond_it() {
 }
 
 #[test]
+fn what_is_removed_of_a_line_while_it_is_gone_back_through_is_no_line() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join(segments::name(10)), "xxxxxxxx").unwrap();
+    let mut wanted = all_lines();
+    (wanted.filter, wanted.tail, wanted.from) = (Some("^$".to_owned()), true, Some(18));
+    let mut search = Search::new(&wanted, Sizes { line: 4, block: 4 }).unwrap();
+    // Its beginning was found at 0, and is there no more.
+    assert_eq!(
+        search.take_line_back(dir.path(), 0..18).unwrap(),
+        (10, None)
+    );
+    assert_eq!((search.reached.offset, search.matching), (10, 0));
+    assert_eq!(search.take_line_back(dir.path(), 0..8).unwrap(), (8, None));
+    assert_eq!((search.reached.offset, search.matching), (10, 0));
+}
+
+#[test]
 fn a_line_of_many_pieces_is_cut_from_its_beginning() {
     let mut stdout = b"first\n".to_vec();
     let line = dice(5 * LINE_BYTES_MAX / 2);
