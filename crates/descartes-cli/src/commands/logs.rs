@@ -111,7 +111,7 @@ impl Logs {
     ) -> Result<u8> {
         let search = Search {
             client,
-            agent,
+            agent: agent.id,
             filter: filter.to_owned(),
             tail: self.tail,
         };

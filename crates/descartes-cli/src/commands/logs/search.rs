@@ -1,11 +1,10 @@
 //! Lines that match an expression, looked for on the server.
 
 use descartes_client::protocol::{
-    AgentInfo, ErrorCode, OutputQueryResponse, Stream, StreamSelection,
+    AgentId, ErrorCode, OutputQueryResponse, Stream, StreamSelection,
 };
 use descartes_client::{ClientError, OutputQuery, ZmqClient};
 
-use crate::describe::size;
 use crate::error::{CliError, Result};
 use crate::exit;
 use crate::progress;
@@ -15,7 +14,7 @@ use crate::session::printer::{self, Printer};
 #[derive(Debug)]
 pub(super) struct Search<'a> {
     pub(super) client: &'a ZmqClient,
-    pub(super) agent: &'a AgentInfo,
+    pub(super) agent: AgentId,
     /// The expression.
     pub(super) filter: String,
     /// Only the last so many lines of each stream.
@@ -23,8 +22,7 @@ pub(super) struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// Prints the lines of a stream that match, up to where it ended when the agent was looked at, and those that one
-    /// more answer holds.
+    /// Prints the lines of a stream that match, up to where it ends now; some that come after may be among them.
     pub(super) async fn print(&self, stream: Stream, printer: &mut Printer) -> Result<()> {
         match self.tail {
             Some(lines) => self.print_last(stream, lines, printer).await,
@@ -33,7 +31,7 @@ impl Search<'_> {
     }
 
     async fn print_all(&self, stream: Stream, printer: &mut Printer) -> Result<()> {
-        let end = size(self.agent, stream);
+        let end = self.end(stream).await?;
         let mut from = 0;
         loop {
             let next = OutputQuery {
@@ -51,7 +49,7 @@ impl Search<'_> {
 
     /// Looks from the end backwards, and so has to hold all that is to be printed.
     async fn print_last(&self, stream: Stream, lines: u64, printer: &mut Printer) -> Result<()> {
-        let mut from = size(self.agent, stream);
+        let mut from = u64::MAX;
         let mut left = lines;
         let mut pages = Vec::new();
         let outcome = loop {
@@ -85,8 +83,20 @@ impl Search<'_> {
         outcome
     }
 
+    /// Where a stream ends. What is known of the agent may be a second old.
+    async fn end(&self, stream: Stream) -> Result<u64> {
+        let nothing = OutputQuery {
+            filter: None,
+            tail: true,
+            limit: Some(0),
+            from_offset: Some(u64::MAX),
+            ..self.query(stream)
+        };
+        Ok(self.ask(&nothing).await?.next_offset)
+    }
+
     async fn ask(&self, query: &OutputQuery) -> Result<Page> {
-        let asked = self.client.query_output(self.agent.id, query);
+        let asked = self.client.query_output(self.agent, query);
         let answer = progress::during("searching", asked).await;
         let answer = answer.map_err(|error| self.failed(error))?;
         Page::of(answer)
