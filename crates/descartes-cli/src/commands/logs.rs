@@ -77,13 +77,14 @@ impl Logs {
         } else {
             context.connect().await?
         };
-        let agent = select::one(&client, &self.agent).await?;
+        let mut agent = select::one(&client, &self.agent).await?;
         let mut printer = self.printer(&agent, context.format);
         if let Some(filter) = &self.grep {
             return self.search(&client, &agent, filter, printer).await;
         }
         let mut readers = Vec::new();
         for stream in self.streams() {
+            look_again(&client, &mut agent, stream).await?;
             let from = self.begin(&client, &agent, stream).await?;
             let reader = client.output(agent.id, stream, from).with_times();
             readers.push((stream, reader));
@@ -166,6 +167,20 @@ impl Logs {
         };
         Ok(ReadFrom::Offset(since.max(tail).unwrap_or(0)))
     }
+}
+
+/// Has a stream of an agent that runs end where it ends now: what is listed of it may be a second old.
+async fn look_again(client: &ZmqClient, agent: &mut AgentInfo, stream: Stream) -> Result<()> {
+    if agent.status.is_final() {
+        return Ok(());
+    }
+    let known = ReadFrom::Offset(size(agent, stream));
+    let end = client.read(agent.id, stream, known).await?.next_offset();
+    match stream {
+        Stream::Stdout => agent.output.stdout_bytes = end,
+        Stream::Stderr => agent.output.stderr_bytes = end,
+    }
+    Ok(())
 }
 
 /// Goes on until the agent's end, or Ctrl-C.

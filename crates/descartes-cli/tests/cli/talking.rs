@@ -1,5 +1,7 @@
 //! Commands that feed agents.
 
+use descartes_testkit::soon;
+
 use crate::host::{Host, assert_transcript};
 
 async fn with_echo() -> Host {
@@ -26,6 +28,26 @@ async fn send_and_close_stdin() {
     host.run(&["send", "echo", "too late"]);
     host.run(&["close-stdin", "echo", "--json"]);
     assert_transcript!("send_and_close_stdin", host.transcript().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_agent_has_just_answered_is_in_its_logs() {
+    let host = with_echo().await;
+    for number in 1..=5 {
+        let text = number.to_string();
+        host.quietly(&["send", "echo", &text]);
+        let answer = format!("got {number}\n");
+        // A search looks at what is on the disk, and does not tell the server how much that is.
+        let written = async {
+            while host.quietly(&["logs", "echo", "--grep", &text]).stdout != answer {
+                tokio::task::yield_now().await;
+            }
+        };
+        soon("the answer", written).await;
+        let logs = host.quietly(&["logs", "echo"]).stdout;
+        assert!(logs.ends_with(&answer), "{logs:?}");
+    }
+    host.server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
