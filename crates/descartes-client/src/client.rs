@@ -80,11 +80,11 @@ pub struct OutputQuery {
     /// The last matching lines rather than the first; `offset` then counts from the end. Default: no.
     pub tail: bool,
     /// Whether all lines that match are counted, so that the answer has `total_lines`. Without it the search is over as
-    /// soon as the lines are found, and `has_more` only false where all was looked at. Default: yes.
+    /// soon as the lines are found, and `has_more` is only false where all was looked at. Default: yes.
     pub count: bool,
-    /// The byte to begin at, where a line begins. The answer then has `next_offset`, where the next query has to begin
-    /// for all lines to be found once, also while the agent writes and old output is dropped. Only for one stream and
-    /// not with `tail`. Default: the first one that is kept.
+    /// The byte to begin at, where a line begins, or with `tail` to go back from; [`u64::MAX`] is the end then. The
+    /// answer has `next_offset`, where the next query has to begin for all lines to be found once, also while the agent
+    /// writes and old output is dropped. Only for one stream. Default: the first one that is kept, or the end.
     pub from_offset: Option<u64>,
 }
 

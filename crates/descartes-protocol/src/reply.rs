@@ -221,7 +221,7 @@ record! {
         pub error_code: Option<ErrorCode>,
         /// Where to go on, as `from_offset`, so that all lines are found once; absent where none was given.
         pub next_offset: Option<u64>,
-        /// How many bytes are gone between `from_offset` and `next_offset`; absent as that is.
+        /// How many bytes are gone between `from_offset` and the lines here; absent as that is.
         pub lost_bytes: Option<u64>,
     }
 }

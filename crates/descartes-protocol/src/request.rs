@@ -186,7 +186,8 @@ record! {
         /// Whether to count all lines that match; absent: yes. Without it the search is over as soon as the lines are
         /// found.
         pub count: Option<bool>,
-        /// The byte of the stream to begin at, where a line begins; absent: the first one that is kept.
+        /// The byte of the stream to begin at, where a line begins, or with `tail` to go back from; absent: the first
+        /// one that is kept, or the end.
         pub from_offset: Option<u64>,
     }
 }
