@@ -50,8 +50,7 @@ pub(crate) struct Logs {
     /// wrote, also where they are shown as text; a dot matches none that is no UTF-8, which (?s-u:.) does. Lines come
     /// stream by stream, and one above 1 MiB in parts. It ends where the output ended when it began: to filter what
     /// comes with --follow, use grep --line-buffered.
-    #[arg(short, long, value_name = "REGEX", allow_hyphen_values = true)]
-    #[arg(conflicts_with_all = ["follow", "since", "timestamps"])]
+    #[arg(short, long, value_name = "REGEX", allow_hyphen_values = true, conflicts_with_all = ["follow", "since", "timestamps"])]
     grep: Option<String>,
 
     /// Only what it wrote to standard output
